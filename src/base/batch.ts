@@ -39,7 +39,7 @@ export const RUN = {
 
 /** Row of `ReceiveBatch.datagrams`, filled by `open`. */
 export const DATAGRAM = {
-  stride: 8,
+  stride: 9,
   /** Plaintext offset; where `length` is `foreign`, the offset of the raw datagram (before any header). */
   offset: 0,
   /** Plaintext bytes (0 = keepalive), or a negative `OPEN_FAILURE`. */
@@ -52,6 +52,8 @@ export const DATAGRAM = {
   accepted: 6,
   /** Raw datagram bytes (with any header). */
   rawLength: 7,
+  /** Set by `gather`: the datagram whose payload follows this one's in the same super-packet, or -1. */
+  next: 8,
 } as const;
 
 export const OPEN_FAILURE = {
