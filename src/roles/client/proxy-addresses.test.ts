@@ -1,0 +1,66 @@
+// Proxy addresses: order, gaps and exhaustion (client 10.1, 20; data-plane 11.1).
+
+import { expect, test } from 'vitest';
+import { type IpAddress, parseIp } from '../../base/address.ts';
+import { isProxyAddress, ProxyAddressTable } from './proxy-addresses.ts';
+
+const ip = (text: string): IpAddress => parseIp(text) as IpAddress;
+
+test('the first and second name get the addresses of the specification', () => {
+  const table = new ProxyAddressTable();
+  expect(table.getOrAssign('git.corp.test')).toEqual({
+    ipv4: ['100.96.0.1', '100.96.0.2', '100.96.0.3', '100.96.0.4'],
+    ipv6: [
+      'fd00:2021:1111:8000::',
+      'fd00:2021:1111:8000::1',
+      'fd00:2021:1111:8000::2',
+      'fd00:2021:1111:8000::3',
+    ],
+  });
+  expect(table.getOrAssign('second.corp.test').ipv4).toEqual([
+    '100.96.0.5',
+    '100.96.0.6',
+    '100.96.0.7',
+    '100.96.0.8',
+  ]);
+  expect(table.getOrAssign('second.corp.test').ipv6[0]).toBe('fd00:2021:1111:8000::4');
+});
+
+test('a name keeps its addresses, and an address its name', () => {
+  const table = new ProxyAddressTable();
+  const first = table.getOrAssign('a.test');
+  expect(table.getOrAssign('a.test')).toBe(first);
+  expect(table.nameOf(ip('100.96.0.3'))).toBe('a.test');
+  expect(table.nameOf(ip('100.96.0.9'))).toBeUndefined();
+});
+
+test('the sentinel range is skipped, and a used-up range gives fewer addresses and then none', () => {
+  const table = new ProxyAddressTable();
+  let last: readonly IpAddress[] = [];
+  let sawSentinel = false;
+  let names = 0;
+  for (; names < 600_000; names++) {
+    const { ipv4 } = table.getOrAssign(`n${names}.test`);
+    if (ipv4.length === 0) break;
+    sawSentinel ||= ipv4.some((address) => address.startsWith('100.100.111.'));
+    last = ipv4;
+  }
+  expect(sawSentinel).toBe(false);
+  expect(names).toBe(Math.ceil((2 ** 21 - 2 - 256) / 4));
+  expect(last.at(-1)).toBe('100.127.255.254');
+}, 60_000);
+
+test.each([
+  ['100.96.0.1', true],
+  ['100.127.255.255', true],
+  ['100.95.255.255', false],
+  ['100.128.0.0', false],
+  ['100.100.111.1', false],
+  ['fd00:2021:1111:8000::', true],
+  ['fd00:2021:1111:8000::1f:ffff', true],
+  ['fd00:2021:1111:8000::20:0', false],
+  ['fd00:2021:1111:8000:100:100:111:0', false],
+  ['fd00:2021:1111::3', false],
+])('%s is a proxy address: %s', (text, expected) => {
+  expect(isProxyAddress(ip(text))).toBe(expected);
+});

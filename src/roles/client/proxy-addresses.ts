@@ -1,0 +1,113 @@
+// Proxy addresses: what the stub resolver answers for a name of a DNS resource. Four IPv4 and four IPv6 addresses for each name, handed
+// out in ascending order and never taken back (client 10.1, data-plane 11.1), so that a stale answer in some cache never leads to
+// another name.
+
+import {
+  familyOf,
+  type IpAddress,
+  ipBytes,
+  ipFromBytes,
+  parseNetwork,
+} from '../../base/address.ts';
+import { at } from '../../base/bytes.ts';
+import { assert } from '../../base/errors.ts';
+
+// Specification: data-plane 1.1 and 11.1.
+
+const IPV4_RANGE = { network: '100.96.0.0/11', firstOffset: 1, lastOffset: 2 ** 21 - 2 };
+const IPV6_RANGE = {
+  network: 'fd00:2021:1111:8000::/107',
+  firstOffset: 0,
+  lastOffset: 2 ** 21 - 1,
+};
+/** 100.100.111.0/24 as offsets into the IPv4 range. The IPv6 sentinels lie outside the IPv6 range. */
+const IPV4_SENTINELS = { first: 0x04_6f00, last: 0x04_6fff };
+const ADDRESSES_PER_FAMILY = 4;
+
+export interface ProxyAddresses {
+  readonly ipv4: readonly IpAddress[];
+  readonly ipv6: readonly IpAddress[];
+}
+
+export class ProxyAddressTable {
+  readonly #byName = new Map<string, ProxyAddresses>();
+  readonly #nameOf = new Map<IpAddress, string>();
+  #nextIpv4 = IPV4_RANGE.firstOffset;
+  #nextIpv6 = IPV6_RANGE.firstOffset;
+
+  /** Addresses of `name` (lower case, no final dot), assigned now if it has none. Fewer than four only when a range is used up. */
+  getOrAssign(name: string): ProxyAddresses {
+    const known = this.#byName.get(name);
+    if (known) return known;
+    const assigned = { ipv4: this.#takeIpv4(), ipv6: this.#takeIpv6() };
+    this.#byName.set(name, assigned);
+    for (const address of [...assigned.ipv4, ...assigned.ipv6]) this.#nameOf.set(address, name);
+    return assigned;
+  }
+
+  find(name: string): ProxyAddresses | undefined {
+    return this.#byName.get(name);
+  }
+
+  nameOf(address: IpAddress): string | undefined {
+    return this.#nameOf.get(address);
+  }
+
+  names(): IterableIterator<string> {
+    return this.#byName.keys();
+  }
+
+  get count(): number {
+    return this.#byName.size;
+  }
+
+  #takeIpv4(): IpAddress[] {
+    const out: IpAddress[] = [];
+    while (out.length < ADDRESSES_PER_FAMILY && this.#nextIpv4 <= IPV4_RANGE.lastOffset) {
+      if (this.#nextIpv4 === IPV4_SENTINELS.first) this.#nextIpv4 = IPV4_SENTINELS.last + 1;
+      out.push(addressAt(IPV4_RANGE.network, this.#nextIpv4++));
+    }
+    return out;
+  }
+
+  #takeIpv6(): IpAddress[] {
+    const out: IpAddress[] = [];
+    while (out.length < ADDRESSES_PER_FAMILY && this.#nextIpv6 <= IPV6_RANGE.lastOffset) {
+      out.push(addressAt(IPV6_RANGE.network, this.#nextIpv6++));
+    }
+    return out;
+  }
+}
+
+export function isProxyAddress(address: IpAddress): boolean {
+  const range = familyOf(address) === 4 ? IPV4_RANGE.network : IPV6_RANGE.network;
+  const offset = offsetIn(range, address);
+  if (offset === undefined) return false;
+  return familyOf(address) === 6 || offset < IPV4_SENTINELS.first || offset > IPV4_SENTINELS.last;
+}
+
+function addressAt(range: string, offset: number): IpAddress {
+  const base = parseNetwork(range);
+  assert(base !== undefined, 'the range of proxy addresses is a network');
+  const bytes = ipBytes(base.address);
+  for (let i = 1, rest = offset; i <= 4; i++, rest = Math.floor(rest / 256)) {
+    const index = bytes.length - i;
+    bytes[index] = at(bytes, index) + (rest % 256);
+  }
+  return ipFromBytes(bytes);
+}
+
+/** Position of `address` in a range of at most 2^21 addresses, `undefined` if it lies outside. */
+function offsetIn(range: string, address: IpAddress): number | undefined {
+  const base = parseNetwork(range);
+  assert(base !== undefined, 'the range of proxy addresses is a network');
+  const [inner, outer] = [ipBytes(address), ipBytes(base.address)];
+  let offset = 0;
+  for (let i = 0; i < outer.length; i++) {
+    const difference = at(inner, i) - at(outer, i);
+    if (difference < 0) return undefined;
+    offset = offset * 256 + difference;
+    if (offset >= 2 ** 21) return undefined;
+  }
+  return offset;
+}
