@@ -32,8 +32,17 @@ export interface ProxyAddresses {
 export class ProxyAddressTable {
   readonly #byName = new Map<string, ProxyAddresses>();
   readonly #nameOf = new Map<IpAddress, string>();
-  #nextIpv4 = IPV4_RANGE.firstOffset;
-  #nextIpv6 = IPV6_RANGE.firstOffset;
+  #nextIpv4: number;
+  #nextIpv6: number;
+
+  /** `namesBefore` names were given addresses before, by an earlier session of this process: theirs are not given again. */
+  constructor(namesBefore = 0) {
+    const used = namesBefore * ADDRESSES_PER_FAMILY;
+    const ipv4 = IPV4_RANGE.firstOffset + used;
+    const sentinels = IPV4_SENTINELS.last - IPV4_SENTINELS.first + 1;
+    this.#nextIpv4 = ipv4 > IPV4_SENTINELS.first ? ipv4 + sentinels : ipv4;
+    this.#nextIpv6 = IPV6_RANGE.firstOffset + used;
+  }
 
   /** Addresses of `name` (lower case, no final dot), assigned now if it has none. Fewer than four only when a range is used up. */
   getOrAssign(name: string): ProxyAddresses {
@@ -86,10 +95,14 @@ export function isProxyAddress(address: IpAddress): boolean {
   return familyOf(address) === 6 || offset < IPV4_SENTINELS.first || offset > IPV4_SENTINELS.last;
 }
 
-function addressAt(range: string, offset: number): IpAddress {
+function rangeBytes(range: string): Uint8Array {
   const base = parseNetwork(range);
   assert(base !== undefined, 'the range of proxy addresses is a network');
-  const bytes = ipBytes(base.address);
+  return ipBytes(base.address);
+}
+
+function addressAt(range: string, offset: number): IpAddress {
+  const bytes = rangeBytes(range);
   for (let i = 1, rest = offset; i <= 4; i++, rest = Math.floor(rest / 256)) {
     const index = bytes.length - i;
     bytes[index] = at(bytes, index) + (rest % 256);
@@ -99,9 +112,7 @@ function addressAt(range: string, offset: number): IpAddress {
 
 /** Position of `address` in a range of at most 2^21 addresses, `undefined` if it lies outside. */
 function offsetIn(range: string, address: IpAddress): number | undefined {
-  const base = parseNetwork(range);
-  assert(base !== undefined, 'the range of proxy addresses is a network');
-  const [inner, outer] = [ipBytes(address), ipBytes(base.address)];
+  const [inner, outer] = [ipBytes(address), rangeBytes(range)];
   let offset = 0;
   for (let i = 0; i < outer.length; i++) {
     const difference = at(inner, i) - at(outer, i);
