@@ -2,21 +2,15 @@
 // out in ascending order and never taken back (client 10.1, data-plane 11.1), so that a stale answer in some cache never leads to
 // another name.
 
-import {
-  familyOf,
-  type IpAddress,
-  ipBytes,
-  ipFromBytes,
-  parseNetwork,
-} from '../../base/address.ts';
+import { type IpAddress, type IpNetwork, ipBytes, ipFromBytes } from '../../base/address.ts';
 import { at } from '../../base/bytes.ts';
-import { assert } from '../../base/errors.ts';
+import { PROXY_NETWORK_IPV4, PROXY_NETWORK_IPV6 } from '../../wire/control/address-plan.ts';
 
 // Specification: data-plane 1.1 and 11.1.
 
-const IPV4_RANGE = { network: '100.96.0.0/11', firstOffset: 1, lastOffset: 2 ** 21 - 2 };
+const IPV4_RANGE = { network: PROXY_NETWORK_IPV4, firstOffset: 1, lastOffset: 2 ** 21 - 2 };
 const IPV6_RANGE = {
-  network: 'fd00:2021:1111:8000::/107',
+  network: PROXY_NETWORK_IPV6,
   firstOffset: 0,
   lastOffset: 2 ** 21 - 1,
 };
@@ -88,37 +82,11 @@ export class ProxyAddressTable {
   }
 }
 
-export function isProxyAddress(address: IpAddress): boolean {
-  const range = familyOf(address) === 4 ? IPV4_RANGE.network : IPV6_RANGE.network;
-  const offset = offsetIn(range, address);
-  if (offset === undefined) return false;
-  return familyOf(address) === 6 || offset < IPV4_SENTINELS.first || offset > IPV4_SENTINELS.last;
-}
-
-function rangeBytes(range: string): Uint8Array {
-  const base = parseNetwork(range);
-  assert(base !== undefined, 'the range of proxy addresses is a network');
-  return ipBytes(base.address);
-}
-
-function addressAt(range: string, offset: number): IpAddress {
-  const bytes = rangeBytes(range);
+function addressAt(range: IpNetwork, offset: number): IpAddress {
+  const bytes = ipBytes(range.address);
   for (let i = 1, rest = offset; i <= 4; i++, rest = Math.floor(rest / 256)) {
     const index = bytes.length - i;
     bytes[index] = at(bytes, index) + (rest % 256);
   }
   return ipFromBytes(bytes);
-}
-
-/** Position of `address` in a range of at most 2^21 addresses, `undefined` if it lies outside. */
-function offsetIn(range: string, address: IpAddress): number | undefined {
-  const [inner, outer] = [ipBytes(address), rangeBytes(range)];
-  let offset = 0;
-  for (let i = 0; i < outer.length; i++) {
-    const difference = at(inner, i) - at(outer, i);
-    if (difference < 0) return undefined;
-    offset = offset * 256 + difference;
-    if (offset >= 2 ** 21) return undefined;
-  }
-  return offset;
 }
