@@ -26,9 +26,12 @@ export type ReplyOutcome =
   | { readonly kind: 'error'; readonly reason: string };
 
 export type ControlFrame =
-  | ({ readonly kind: 'reply'; readonly topic: string; readonly ref: number } & {
+  | {
+      readonly kind: 'reply';
+      readonly topic: string;
+      readonly ref: number;
       readonly outcome: ReplyOutcome;
-    })
+    }
   | { readonly kind: 'close' }
   | { readonly kind: 'error' }
   | { readonly kind: 'disconnect'; readonly reason: string };
