@@ -14,7 +14,7 @@ import type { CryptoProvider } from '../../base/crypto.ts';
 import { assert } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { Random } from '../../base/random.ts';
-import { type Instant, instant, type WallClock } from '../../base/time.ts';
+import { type Instant, instant, later, type WallClock } from '../../base/time.ts';
 import { innerPacketLength } from '../../wire/wireguard/inner-packet.ts';
 import { parseWireGuard } from '../../wire/wireguard/messages.ts';
 import { sessionIndexOf } from './connection-index.ts';
@@ -248,7 +248,7 @@ export class Tunnel {
       return;
     }
     for (const session of this.#sessions.all()) {
-      if (this.#now - session.establishedAt >= REJECT_AFTER_MS) this.#remove(session);
+      if (this.#now >= later(session.establishedAt, REJECT_AFTER_MS)) this.#remove(session);
     }
     this.#macs.forgetOldCookie(this.#now);
     switch (this.#timers.judge(this.#sessions.current, this.#sentOnCurrent(), this.#now)) {
