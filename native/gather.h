@@ -1,0 +1,5 @@
+#pragma once
+#include "batch.h"
+
+// Fills super-packet rows from the accepted datagrams of a batch; returns their number.
+int32_t gather(struct receive_batch *batch, int32_t datagram_count);

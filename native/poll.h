@@ -1,0 +1,14 @@
+// Readiness of a descriptor, by the event loop that Node already runs (libuv's uv_poll).
+#pragma once
+#include <node_api.h>
+
+struct watch;
+
+// Calls `callback(readable, writable)` on the loop's thread. NULL and a pending exception on failure.
+struct watch *watch_start(napi_env env, int fd, napi_value callback);
+
+// Bit 0: readable, bit 1: writable. 0 pauses.
+void watch_set(struct watch *watch, int events);
+
+// Frees the watch once the loop has let go of it. The descriptor may be closed right after.
+void watch_stop(struct watch *watch);
