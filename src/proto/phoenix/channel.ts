@@ -104,7 +104,7 @@ type State =
 export class PhoenixChannel<Params> {
   readonly #config: ChannelConfig<Params>;
   readonly #deps: ChannelDeps;
-  readonly #counters = new Counters<ConnectionDrop | 'late-report'>();
+  readonly #counters = new Counters<ConnectionDrop>();
   readonly #commands: SocketCommand[] = [];
   readonly #events: ChannelEvent[] = [];
   #state: State = { kind: 'closed' };
@@ -113,6 +113,7 @@ export class PhoenixChannel<Params> {
   #conflictSpentMs = 0;
   /** For ever once a join succeeded. */
   #wasConnected = false;
+  #isBlocked = false;
 
   constructor(config: ChannelConfig<Params>, deps: ChannelDeps) {
     this.#config = config;
@@ -125,6 +126,7 @@ export class PhoenixChannel<Params> {
     const { loginUrl, joinPayload } = this.#config;
     const connection = new Connection(loginUrl.audience, joinPayload, this.#counters, now);
     this.#state = { kind: 'open', connection };
+    this.#isBlocked = false;
   }
 
   /** The server answered the upgrade with something else than 101. */
@@ -162,6 +164,11 @@ export class PhoenixChannel<Params> {
       default:
         return this.#counters.add('late-report');
     }
+  }
+
+  /** While the socket has more to write than is good, only commands come out of `pollTransmit`; messages wait here. */
+  handleBackpressure(isBlocked: boolean): void {
+    this.#isBlocked = isBlocked;
   }
 
   handleTimeout(now: Instant): void {
@@ -233,7 +240,8 @@ export class PhoenixChannel<Params> {
   pollTransmit(): SocketCommand | undefined {
     const command = this.#commands.shift();
     if (command !== undefined) return command;
-    const text = this.#state.kind === 'open' ? this.#state.connection.pollText() : undefined;
+    if (this.#isBlocked || this.#state.kind !== 'open') return undefined;
+    const text = this.#state.connection.pollText();
     return text === undefined ? undefined : { kind: 'send', text };
   }
 

@@ -35,7 +35,9 @@ export type ConnectionDrop =
   | 'channel-error'
   | 'unknown-disconnect'
   | 'queue-full'
-  | 'binary-frame';
+  | 'binary-frame'
+  /** Of a socket that is not, or no longer, the channel's. */
+  | 'late-report';
 
 export type ConnectionEvent =
   /** The join is confirmed; messages go out from now on. Repeats after a rejoin. */
