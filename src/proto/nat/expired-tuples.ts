@@ -1,0 +1,87 @@
+// Outside tuples of NAT sessions that are over (data-plane 9.4): replies to them are dropped instead of being taken for
+// traffic of another kind. Forgotten after a while, and limited; the oldest make room.
+
+import { at } from '../../base/bytes.ts';
+import { type Instant, later } from '../../base/time.ts';
+import { WordTable } from '../../base/word-table.ts';
+
+// Implementation
+/** TCP gives up retransmitting after about this long (RFC 9293 §3.8.3 asks for at least 100 s, Linux takes 15 min). */
+const MEMORY_MS = 900_000;
+/** As many as there can be sessions. */
+const MAX_TUPLES = 16_384;
+const INITIAL_CAPACITY = 32;
+const KEY_WORDS = 5;
+
+/** A ring of tuples in the order they expired; a tuple that was forgotten early stays in it as a hole. */
+export class ExpiredTuples {
+  readonly #index: WordTable;
+  #capacity = INITIAL_CAPACITY;
+  #keys = new Int32Array(INITIAL_CAPACITY * KEY_WORDS);
+  #expiredAt = new Float64Array(INITIAL_CAPACITY);
+  #first = 0;
+  #length = 0;
+
+  constructor(seed: number) {
+    this.#index = new WordTable(seed);
+  }
+
+  get count(): number {
+    return this.#index.count;
+  }
+
+  has(words: Int32Array, index: number, key: number): boolean {
+    return this.#index.get(words, index, key) >= 0;
+  }
+
+  forget(words: Int32Array, index: number, key: number): void {
+    this.#index.delete(words, index, key);
+  }
+
+  remember(words: Int32Array, index: number, key: number, now: Instant): void {
+    if (this.#length === MAX_TUPLES) this.#dropFirst();
+    if (this.#length === this.#capacity) this.#grow();
+    const place = (this.#first + this.#length++) & (this.#capacity - 1);
+    for (let i = 0; i < 4; i++) this.#keys[place * KEY_WORDS + i] = at(words, index + i);
+    this.#keys[place * KEY_WORDS + 4] = key;
+    this.#expiredAt[place] = now;
+    this.#index.set(words, index, key, place);
+  }
+
+  /** Forgets what expired long ago. */
+  handleTimeout(now: Instant): void {
+    while (this.#length > 0) {
+      const expiredAt = at(this.#expiredAt, this.#first) as Instant;
+      if (now < later(expiredAt, MEMORY_MS)) return;
+      this.#dropFirst();
+    }
+  }
+
+  #dropFirst(): void {
+    const key = this.#first * KEY_WORDS;
+    const extra = at(this.#keys, key + 4);
+    // It may have been forgotten and remembered again further back.
+    if (this.#index.get(this.#keys, key, extra) === this.#first) {
+      this.#index.delete(this.#keys, key, extra);
+    }
+    this.#first = (this.#first + 1) & (this.#capacity - 1);
+    this.#length--;
+  }
+
+  #grow(): void {
+    const capacity = this.#capacity;
+    const keys = new Int32Array(capacity * 2 * KEY_WORDS);
+    const expiredAt = new Float64Array(capacity * 2);
+    for (let i = 0; i < this.#length; i++) {
+      const place = (this.#first + i) & (capacity - 1);
+      const key = this.#keys.subarray(place * KEY_WORDS, (place + 1) * KEY_WORDS);
+      keys.set(key, i * KEY_WORDS);
+      expiredAt[i] = at(this.#expiredAt, place);
+      if (this.#index.get(key, 0, at(key, 4)) === place) this.#index.set(key, 0, at(key, 4), i);
+    }
+    this.#keys = keys;
+    this.#expiredAt = expiredAt;
+    this.#capacity = capacity * 2;
+    this.#first = 0;
+  }
+}

@@ -1,0 +1,336 @@
+// Data-plane 9.4 and 15.2 (N1 to N5): sessions, their ends, ports, limits; and the table against a model.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type ModelPacket, NatModel } from '../../../test/support/nat-model.ts';
+import { ip, parsed } from '../../../test/support/packets.ts';
+import { addressFromWords, type IpAddress, writeAddressWords } from '../../base/address.ts';
+import { type Instant, instant } from '../../base/time.ts';
+import { type ParsedPacket, TRANSPORT } from '../../wire/ip/parsed-packet.ts';
+import { TCP_FLAG } from '../../wire/ip/tcp.ts';
+import {
+  writeEchoPacket,
+  writeIpPacket,
+  writeTcpPacket,
+  writeUdpPacket,
+} from '../../wire/ip/write-packet.ts';
+import { MAX_SESSIONS, NAT, NatTable } from './nat-table.ts';
+
+const CLIENT = ip('100.64.0.5');
+const PROXY = ip('100.96.0.1');
+const REAL = ip('10.20.30.40');
+const T0 = instant(1000);
+const after = (ms: number): Instant => instant(1000 + ms);
+
+function words(address: IpAddress): Int32Array {
+  const out = new Int32Array(4);
+  writeAddressWords(address, out, 0);
+  return out;
+}
+
+interface Fields {
+  readonly transport?: number;
+  readonly from?: IpAddress;
+  readonly to?: IpAddress;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+  readonly flags?: number;
+}
+
+function packet(fields: Fields): ParsedPacket {
+  const source = fields.from ?? CLIENT;
+  const destination = fields.to ?? PROXY;
+  const ports = {
+    sourcePort: fields.sourcePort ?? 40_000,
+    destinationPort: fields.destinationPort ?? 443,
+  };
+  const addresses = { source, destination };
+  if (fields.transport === TRANSPORT.udp) return parsed(writeUdpPacket({ ...addresses, ...ports }));
+  if (fields.transport === TRANSPORT.echo) {
+    const isToResource = fields.from === undefined;
+    return parsed(
+      writeEchoPacket({
+        ...addresses,
+        kind: isToResource ? 'request' : 'reply',
+        identifier: isToResource ? ports.sourcePort : ports.destinationPort,
+        sequence: 1,
+      }),
+    );
+  }
+  return parsed(writeTcpPacket({ ...addresses, ...ports, flags: fields.flags ?? TCP_FLAG.ack }));
+}
+
+const reply = (fields: Fields): ParsedPacket =>
+  packet({ from: REAL, to: CLIENT, sourcePort: 443, destinationPort: 40_000, ...fields });
+
+function send(nat: NatTable, fields: Fields, now: Instant, real: IpAddress = REAL): number {
+  const to = packet(fields);
+  const known = nat.findToResource(to, now);
+  return known === NAT.unknown ? nat.allocate(to, words(real), 0, now) : known;
+}
+
+describe('a session', () => {
+  test('keeps the source port and maps the reply back', () => {
+    const nat = new NatTable(1);
+    const session = send(nat, {}, T0);
+    expect(nat.outsidePortOf(session)).toBe(40_000);
+    expect(addressFromWords(nat.rows, nat.outsideOf(session))).toBe(REAL);
+    expect(nat.findToClient(reply({}), T0)).toBe(session);
+    expect(nat.insidePortOf(session)).toBe(40_000);
+    expect(addressFromWords(nat.rows, nat.insideOf(session))).toBe(PROXY);
+  });
+
+  test('serves all destination ports of its source port', () => {
+    const nat = new NatTable(1);
+    expect(send(nat, { destinationPort: 80 }, T0)).toBe(send(nat, { destinationPort: 81 }, T0));
+  });
+
+  test('another proxy address of the same real address gets the next port', () => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    const other = send(nat, { to: ip('100.96.0.2') }, T0);
+    expect(nat.outsidePortOf(other)).toBe(40_001);
+    expect(
+      addressFromWords(
+        nat.rows,
+        nat.insideOf(nat.findToClient(reply({ destinationPort: 40_001 }), T0)),
+      ),
+    ).toBe('100.96.0.2');
+  });
+
+  test('ports go round from 65535 to 1', () => {
+    const nat = new NatTable(1);
+    send(nat, { sourcePort: 65_535 }, T0);
+    const other = send(nat, { sourcePort: 65_535, to: ip('100.96.0.2') }, T0);
+    expect(nat.outsidePortOf(other)).toBe(1);
+  });
+
+  test('keeps its real address when the mapping changes; a new source port takes the new one', () => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    const old = send(nat, {}, T0, ip('10.20.30.41'));
+    const fresh = send(nat, { sourcePort: 40_001 }, T0, ip('10.20.30.41'));
+    expect(addressFromWords(nat.rows, nat.outsideOf(old))).toBe(REAL);
+    expect(addressFromWords(nat.rows, nat.outsideOf(fresh))).toBe('10.20.30.41');
+  });
+
+  test('TCP, UDP and echo are apart', () => {
+    const nat = new NatTable(1);
+    const all = [TRANSPORT.tcp, TRANSPORT.udp, TRANSPORT.echo].map((transport) =>
+      send(nat, { transport }, T0),
+    );
+    expect(new Set(all).size).toBe(3);
+    expect(all.map((session) => nat.outsidePortOf(session))).toEqual([40_000, 40_000, 40_000]);
+  });
+
+  test('other protocols have none', () => {
+    const nat = new NatTable(1);
+    const gre = parsed(
+      writeIpPacket({
+        source: CLIENT,
+        destination: PROXY,
+        protocol: 47,
+        payload: new Uint8Array(4),
+      }),
+    );
+    expect(nat.findToResource(gre, T0)).toBe(NAT.unsupported);
+    expect(nat.allocate(gre, words(REAL), 0, T0)).toBe(NAT.unsupported);
+    expect(nat.findToClient(gre, T0)).toBe(NAT.unsupported);
+  });
+});
+
+describe('the end of a session', () => {
+  test.each([
+    ['TCP', TRANSPORT.tcp, 7_440_000],
+    ['UDP', TRANSPORT.udp, 120_000],
+    ['echo', TRANSPORT.echo, 120_000],
+  ])(
+    '%s lives as long as its protocol allows since the last packet of either side',
+    (_, transport, lifetime) => {
+      const nat = new NatTable(1);
+      send(nat, { transport }, T0);
+      expect(nat.findToClient(reply({ transport }), T0)).toBeGreaterThanOrEqual(0);
+      expect(nat.findToClient(reply({ transport }), after(lifetime - 1))).toBeGreaterThanOrEqual(0);
+      expect(nat.findToClient(reply({ transport }), after(lifetime - 1 + lifetime))).toBe(
+        NAT.expired,
+      );
+      expect(nat.count).toBe(0);
+    },
+  );
+
+  test('without any answer it is over 60 s after the last packet to the resource', () => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    send(nat, {}, after(50_000));
+    nat.handleTimeout(after(109_999));
+    expect(nat.count).toBe(1);
+    nat.handleTimeout(after(110_999));
+    expect(nat.count).toBe(0);
+    expect(nat.findToClient(reply({}), after(111_000))).toBe(NAT.expired);
+  });
+
+  test('FIN of both sides leaves 5 s, of one side nothing changes', () => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    send(nat, { flags: TCP_FLAG.fin }, T0);
+    expect(nat.findToClient(reply({}), after(6_000))).toBeGreaterThanOrEqual(0);
+    expect(
+      nat.findToClient(reply({ flags: TCP_FLAG.fin | TCP_FLAG.ack }), after(6_000)),
+    ).toBeGreaterThanOrEqual(0);
+    expect(nat.findToClient(reply({}), after(10_999))).toBeGreaterThanOrEqual(0);
+    nat.handleTimeout(after(15_998));
+    expect(nat.count).toBe(1);
+    nat.handleTimeout(after(17_000));
+    expect(nat.count).toBe(0);
+  });
+
+  test.each(['client', 'resource'])('RST of the %s ends it at the next sweep', (side) => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    nat.findToClient(reply({}), T0);
+    if (side === 'client') send(nat, { flags: TCP_FLAG.rst }, after(10));
+    else nat.findToClient(reply({ flags: TCP_FLAG.rst }), after(10));
+    expect(nat.pollTimeout()).toBe(after(10));
+    expect(nat.findToClient(reply({}), after(10))).toBeGreaterThanOrEqual(0);
+    nat.handleTimeout(after(11));
+    expect(nat.findToClient(reply({}), after(12))).toBe(NAT.expired);
+  });
+
+  test('RST in the very first packet does not end it', () => {
+    const nat = new NatTable(1);
+    send(nat, { flags: TCP_FLAG.rst }, T0);
+    nat.handleTimeout(after(2_000));
+    expect(nat.count).toBe(1);
+  });
+
+  test('RST of one of two connections that share it does not end the other', () => {
+    const nat = new NatTable(1);
+    send(nat, { destinationPort: 80 }, T0);
+    send(nat, { destinationPort: 443 }, T0);
+    send(nat, { destinationPort: 443, flags: TCP_FLAG.rst }, T0);
+    nat.handleTimeout(after(2_000));
+    expect(nat.count).toBe(1);
+  });
+
+  test('an ICMP error confirms and refreshes it', () => {
+    const nat = new NatTable(1);
+    const session = send(nat, {}, T0);
+    const about = { addresses: packet({ to: REAL }).addresses, transport: TRANSPORT.tcp };
+    expect(nat.findOfError(about, 40_000, after(50_000))).toBe(session);
+    nat.handleTimeout(after(70_000));
+    expect(nat.count).toBe(1);
+    expect(nat.findOfError(about, 40_001, after(50_000))).toBe(NAT.unknown);
+  });
+
+  test('an expired tuple that is used again is live; untranslated use makes it unknown', () => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    nat.handleTimeout(after(61_000));
+    expect(nat.findToClient(reply({}), after(61_000))).toBe(NAT.expired);
+    nat.noteUntranslated(packet({ to: REAL }));
+    expect(nat.findToClient(reply({}), after(61_000))).toBe(NAT.unknown);
+    send(nat, {}, after(62_000));
+    expect(nat.findToClient(reply({}), after(62_000))).toBeGreaterThanOrEqual(0);
+  });
+
+  test('expired tuples are forgotten in the end', () => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    nat.handleTimeout(after(61_000));
+    expect(nat.expiredCount).toBe(1);
+    nat.handleTimeout(after(61_000 + 900_000));
+    expect(nat.expiredCount).toBe(0);
+    expect(nat.findToClient(reply({}), after(1_000_000))).toBe(NAT.unknown);
+  });
+});
+
+describe('limits', () => {
+  test('sessions are limited; the next is refused until others end', () => {
+    const nat = new NatTable(1);
+    for (let i = 0; i < MAX_SESSIONS; i++) {
+      const fields = { sourcePort: 1 + (i & 4095), to: ip(`100.96.1.${i >> 12}`) };
+      expect(send(nat, fields, T0, ip(`10.0.0.${i >> 12}`))).toBeGreaterThanOrEqual(0);
+    }
+    expect(send(nat, { to: ip('100.96.2.1') }, T0)).toBe(NAT.exhausted);
+    nat.handleTimeout(after(60_000));
+    expect(nat.count).toBe(0);
+    expect(nat.expiredCount).toBe(MAX_SESSIONS);
+    expect(send(nat, { to: ip('100.96.2.1') }, after(60_000))).toBeGreaterThanOrEqual(0);
+  });
+
+  test('ports of one real address are searched for a while only', () => {
+    const nat = new NatTable(1);
+    for (let i = 0; i < 4096; i++) send(nat, { sourcePort: 1000 + i }, T0);
+    expect(send(nat, { sourcePort: 1000, to: ip('100.96.0.2') }, T0)).toBe(NAT.exhausted);
+    expect(send(nat, { sourcePort: 1001, to: ip('100.96.0.2') }, T0)).toBeGreaterThanOrEqual(0);
+  });
+});
+
+describe('against the model', () => {
+  const step = fc.record({
+    kind: fc.constantFrom('toResource', 'toResource', 'toClient', 'sweep', 'wait'),
+    transport: fc.constantFrom(TRANSPORT.tcp, TRANSPORT.udp, TRANSPORT.echo),
+    port: fc.constantFrom(40_000, 40_001, 65_535, 1),
+    remotePort: fc.constantFrom(80, 80, 80, 443),
+    proxy: fc.constantFrom('100.96.0.1', '100.96.0.2'),
+    real: fc.constantFrom('10.0.0.1', '10.0.0.2'),
+    flags: fc.constantFrom(16, 16, 16, 1, 4),
+    wait: fc.constantFrom(1, 4_999, 5_000, 59_999, 60_000, 120_000, 900_000, 7_440_000),
+  });
+
+  test('any sequence of packets, sweeps and pauses gives the same sessions', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), fc.integer(), (steps, seed) => {
+        const nat = new NatTable(seed);
+        const model = new NatModel();
+        let now = 0;
+        for (const { kind, transport, port, remotePort, proxy, real, flags, wait } of steps) {
+          const isTcp = transport === TRANSPORT.tcp;
+          const isEcho = transport === TRANSPORT.echo;
+          const common: Omit<ModelPacket, 'address'> = {
+            transport,
+            port,
+            remotePort: isEcho ? port : remotePort,
+            isFin: isTcp && flags === 1,
+            isRst: isTcp && flags === 4,
+          };
+          if (kind === 'wait') now += wait;
+          if (kind === 'sweep') {
+            now += 1000;
+            nat.handleTimeout(instant(now));
+            model.sweep(now);
+            expect(nat.count).toBe(model.sessions.length);
+          }
+          if (kind === 'toResource') {
+            const fields = {
+              transport,
+              to: ip(proxy),
+              sourcePort: port,
+              destinationPort: remotePort,
+              flags,
+            };
+            const session = send(nat, fields, instant(now), ip(real));
+            const expected = model.toResource({ ...common, address: proxy }, real, now);
+            expect(nat.outsidePortOf(session)).toBe(expected.outsidePort);
+            expect(addressFromWords(nat.rows, nat.outsideOf(session))).toBe(expected.outside);
+          }
+          if (kind === 'toClient') {
+            const fields = {
+              transport,
+              from: ip(real),
+              sourcePort: remotePort,
+              destinationPort: port,
+              flags,
+            };
+            const session = nat.findToClient(reply(fields), instant(now));
+            const expected = model.toClient({ ...common, address: real }, now);
+            if (expected === 'expired') expect(session).toBe(NAT.expired);
+            else if (expected === 'unknown') expect(session).toBe(NAT.unknown);
+            else expect(nat.insidePortOf(session)).toBe(expected.insidePort);
+          }
+        }
+      }),
+      { numRuns: 400 },
+    );
+  });
+});
