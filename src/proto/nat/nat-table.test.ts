@@ -20,7 +20,7 @@ const CLIENT = ip('100.64.0.5');
 const PROXY = ip('100.96.0.1');
 const REAL = ip('10.20.30.40');
 const T0 = instant(1000);
-const after = (ms: number): Instant => instant(1000 + ms);
+const at = (ms: number): Instant => instant(1000 + ms);
 
 function words(address: IpAddress): Int32Array {
   const out = new Int32Array(4);
@@ -150,10 +150,8 @@ describe('the end of a session', () => {
       const nat = new NatTable(1);
       send(nat, { transport }, T0);
       expect(nat.findToClient(reply({ transport }), T0)).toBeGreaterThanOrEqual(0);
-      expect(nat.findToClient(reply({ transport }), after(lifetime - 1))).toBeGreaterThanOrEqual(0);
-      expect(nat.findToClient(reply({ transport }), after(lifetime - 1 + lifetime))).toBe(
-        NAT.expired,
-      );
+      expect(nat.findToClient(reply({ transport }), at(lifetime - 1))).toBeGreaterThanOrEqual(0);
+      expect(nat.findToClient(reply({ transport }), at(lifetime - 1 + lifetime))).toBe(NAT.expired);
       expect(nat.count).toBe(0);
     },
   );
@@ -161,26 +159,26 @@ describe('the end of a session', () => {
   test('without any answer it is over 60 s after the last packet to the resource', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
-    send(nat, {}, after(50_000));
-    nat.handleTimeout(after(109_999));
+    send(nat, {}, at(50_000));
+    nat.handleTimeout(at(109_999));
     expect(nat.count).toBe(1);
-    nat.handleTimeout(after(110_999));
+    nat.handleTimeout(at(110_999));
     expect(nat.count).toBe(0);
-    expect(nat.findToClient(reply({}), after(111_000))).toBe(NAT.expired);
+    expect(nat.findToClient(reply({}), at(111_000))).toBe(NAT.expired);
   });
 
   test('FIN of both sides leaves 5 s, of one side nothing changes', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
     send(nat, { flags: TCP_FLAG.fin }, T0);
-    expect(nat.findToClient(reply({}), after(6_000))).toBeGreaterThanOrEqual(0);
+    expect(nat.findToClient(reply({}), at(6_000))).toBeGreaterThanOrEqual(0);
     expect(
-      nat.findToClient(reply({ flags: TCP_FLAG.fin | TCP_FLAG.ack }), after(6_000)),
+      nat.findToClient(reply({ flags: TCP_FLAG.fin | TCP_FLAG.ack }), at(6_000)),
     ).toBeGreaterThanOrEqual(0);
-    expect(nat.findToClient(reply({}), after(10_999))).toBeGreaterThanOrEqual(0);
-    nat.handleTimeout(after(15_998));
+    expect(nat.findToClient(reply({}), at(10_999))).toBeGreaterThanOrEqual(0);
+    nat.handleTimeout(at(15_998));
     expect(nat.count).toBe(1);
-    nat.handleTimeout(after(17_000));
+    nat.handleTimeout(at(17_000));
     expect(nat.count).toBe(0);
   });
 
@@ -188,18 +186,18 @@ describe('the end of a session', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
     nat.findToClient(reply({}), T0);
-    if (side === 'client') send(nat, { flags: TCP_FLAG.rst }, after(10));
-    else nat.findToClient(reply({ flags: TCP_FLAG.rst }), after(10));
-    expect(nat.pollTimeout()).toBe(after(10));
-    expect(nat.findToClient(reply({}), after(10))).toBeGreaterThanOrEqual(0);
-    nat.handleTimeout(after(11));
-    expect(nat.findToClient(reply({}), after(12))).toBe(NAT.expired);
+    if (side === 'client') send(nat, { flags: TCP_FLAG.rst }, at(10));
+    else nat.findToClient(reply({ flags: TCP_FLAG.rst }), at(10));
+    expect(nat.pollTimeout()).toBe(at(10));
+    expect(nat.findToClient(reply({}), at(10))).toBeGreaterThanOrEqual(0);
+    nat.handleTimeout(at(11));
+    expect(nat.findToClient(reply({}), at(12))).toBe(NAT.expired);
   });
 
   test('RST in the very first packet does not end it', () => {
     const nat = new NatTable(1);
     send(nat, { flags: TCP_FLAG.rst }, T0);
-    nat.handleTimeout(after(2_000));
+    nat.handleTimeout(at(2_000));
     expect(nat.count).toBe(1);
   });
 
@@ -208,7 +206,7 @@ describe('the end of a session', () => {
     send(nat, { destinationPort: 80 }, T0);
     send(nat, { destinationPort: 443 }, T0);
     send(nat, { destinationPort: 443, flags: TCP_FLAG.rst }, T0);
-    nat.handleTimeout(after(2_000));
+    nat.handleTimeout(at(2_000));
     expect(nat.count).toBe(1);
   });
 
@@ -216,31 +214,31 @@ describe('the end of a session', () => {
     const nat = new NatTable(1);
     const session = send(nat, {}, T0);
     const about = { addresses: packet({ to: REAL }).addresses, transport: TRANSPORT.tcp };
-    expect(nat.findOfError(about, 40_000, after(50_000))).toBe(session);
-    nat.handleTimeout(after(70_000));
+    expect(nat.findOfError(about, 40_000, at(50_000))).toBe(session);
+    nat.handleTimeout(at(70_000));
     expect(nat.count).toBe(1);
-    expect(nat.findOfError(about, 40_001, after(50_000))).toBe(NAT.unknown);
+    expect(nat.findOfError(about, 40_001, at(50_000))).toBe(NAT.unknown);
   });
 
   test('an expired tuple that is used again is live; untranslated use makes it unknown', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
-    nat.handleTimeout(after(61_000));
-    expect(nat.findToClient(reply({}), after(61_000))).toBe(NAT.expired);
+    nat.handleTimeout(at(61_000));
+    expect(nat.findToClient(reply({}), at(61_000))).toBe(NAT.expired);
     nat.noteUntranslated(packet({ to: REAL }));
-    expect(nat.findToClient(reply({}), after(61_000))).toBe(NAT.unknown);
-    send(nat, {}, after(62_000));
-    expect(nat.findToClient(reply({}), after(62_000))).toBeGreaterThanOrEqual(0);
+    expect(nat.findToClient(reply({}), at(61_000))).toBe(NAT.unknown);
+    send(nat, {}, at(62_000));
+    expect(nat.findToClient(reply({}), at(62_000))).toBeGreaterThanOrEqual(0);
   });
 
   test('expired tuples are forgotten in the end', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
-    nat.handleTimeout(after(61_000));
+    nat.handleTimeout(at(61_000));
     expect(nat.expiredCount).toBe(1);
-    nat.handleTimeout(after(61_000 + 900_000));
+    nat.handleTimeout(at(61_000 + 900_000));
     expect(nat.expiredCount).toBe(0);
-    expect(nat.findToClient(reply({}), after(1_000_000))).toBe(NAT.unknown);
+    expect(nat.findToClient(reply({}), at(1_000_000))).toBe(NAT.unknown);
   });
 });
 
@@ -252,10 +250,10 @@ describe('limits', () => {
       expect(send(nat, fields, T0, ip(`10.0.0.${i >> 12}`))).toBeGreaterThanOrEqual(0);
     }
     expect(send(nat, { to: ip('100.96.2.1') }, T0)).toBe(NAT.exhausted);
-    nat.handleTimeout(after(60_000));
+    nat.handleTimeout(at(60_000));
     expect(nat.count).toBe(0);
     expect(nat.expiredCount).toBe(MAX_SESSIONS);
-    expect(send(nat, { to: ip('100.96.2.1') }, after(60_000))).toBeGreaterThanOrEqual(0);
+    expect(send(nat, { to: ip('100.96.2.1') }, at(60_000))).toBeGreaterThanOrEqual(0);
   });
 
   test('ports of one real address are searched for a while only', () => {
