@@ -1,0 +1,55 @@
+// What all programs share: one line for an operator's mistake and the exit codes of operations 1.4. 0 stopped as asked, 1 could not run or
+// went wrong, 2 wrong usage.
+
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Command, CommanderError } from 'commander';
+import { FzError } from '../base/errors.ts';
+
+// Specification: operations 1.4.
+export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+
+// Implementation
+/** The bundled executable has no package file beside it; the bundler puts the version here. */
+declare const FIREZONE_BUNDLED_VERSION: string | undefined;
+
+export function programVersion(): string {
+  if (typeof FIREZONE_BUNDLED_VERSION === 'string') return FIREZONE_BUNDLED_VERSION;
+  const manifest = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'package.json');
+  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
+}
+
+/** Parses `argv` and runs the chosen action; turns whatever goes wrong into one line and an exit code. */
+export async function runProgram(command: Command): Promise<void> {
+  refuseExit(command);
+  try {
+    await command.parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+      return;
+    }
+    process.stderr.write(`${command.name()}: ${describeFailure(error)}\n`);
+    process.exitCode = EXIT.failure;
+    // A rejected start may leave sockets open that would keep the process alive.
+    process.exit();
+  }
+}
+
+/** Our own errors by their sentence and causes; a bug by its stack. */
+export function describeFailure(error: unknown): string {
+  if (!(error instanceof FzError)) {
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+  const parts = [`${error.message}`];
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    if (!parts.some((part) => part.includes(cause.message))) parts.push(cause.message);
+  }
+  return `${parts.join(': ')} [${error.code}]`;
+}
+
+function refuseExit(command: Command): void {
+  command.exitOverride();
+  for (const child of command.commands) refuseExit(child);
+}
