@@ -37,7 +37,8 @@ const SCHEMA = `
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS authorizations (
     gateway_id TEXT NOT NULL, client_id TEXT NOT NULL, resource_id TEXT NOT NULL, id TEXT NOT NULL, rule_id TEXT NOT NULL,
-    actor_id TEXT NOT NULL, token_hash TEXT NOT NULL, remote_ip TEXT, place TEXT NOT NULL, expires_at INTEGER NOT NULL,
+    actor_id TEXT NOT NULL, token_hash TEXT NOT NULL, remote_ip TEXT, place TEXT NOT NULL, granted_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
     PRIMARY KEY (gateway_id, client_id, resource_id)
   ) WITHOUT ROWID;
   PRAGMA user_version = 1;
@@ -162,8 +163,8 @@ export class SqlitePortalStore implements PortalStore {
   putAuthorization(row: AuthorizationRow): void {
     this.#run(
       `INSERT OR REPLACE INTO authorizations
-        (gateway_id, client_id, resource_id, id, rule_id, actor_id, token_hash, remote_ip, place, expires_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        (gateway_id, client_id, resource_id, id, rule_id, actor_id, token_hash, remote_ip, place, granted_at, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       [
         row.gatewayId,
         row.clientId,
@@ -174,6 +175,7 @@ export class SqlitePortalStore implements PortalStore {
         row.tokenHash,
         row.remoteIp ?? null,
         row.place,
+        row.grantedAt,
         row.expiresAt,
       ],
     );
@@ -271,6 +273,7 @@ function authorizationOf(row: Row): AuthorizationRow {
     tokenHash: text(row, 'token_hash'),
     remoteIp: row['remote_ip'] === null ? undefined : address(row, 'remote_ip'),
     place: text(row, 'place'),
+    grantedAt: unixMillis(number(row, 'granted_at')),
     expiresAt: unixMillis(number(row, 'expires_at')),
   };
 }

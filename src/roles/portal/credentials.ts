@@ -5,6 +5,7 @@
 import { at, concat, toBase64, toHex, utf8Encode } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import { type RelayId, relayId } from '../../base/ids.ts';
+import type { IceCredentials } from '../../wire/portal/common.ts';
 
 // Specification
 
@@ -14,23 +15,17 @@ export const FAR_FUTURE_SECONDS = 2_145_916_800;
 const ICE_USERNAME_LENGTH = 4;
 const ICE_PASSWORD_LENGTH = 22;
 
-export interface IceCredentials {
-  readonly username: string;
-  readonly password: string;
-}
-
-/** One side of a pair: the id as UUID text, the public key as 44 characters of base64, the device's 32 secret bytes. */
+/** One side of a pair: the id as UUID text, the public key, the device's 32 secret bytes. */
 export interface PairMember {
   readonly id: string;
-  readonly publicKey: string;
+  readonly publicKey: Uint8Array;
   readonly pskBase: Uint8Array;
 }
 
 export interface PairSecrets {
   readonly clientIce: IceCredentials;
   readonly gatewayIce: IceCredentials;
-  /** 32 bytes as base64. */
-  readonly presharedKey: string;
+  readonly presharedKey: Uint8Array;
 }
 
 export function pairSecrets(
@@ -38,8 +33,8 @@ export function pairSecrets(
   client: PairMember,
   gateway: PairMember,
 ): PairSecrets {
-  const seed = `${client.id}:${client.publicKey}:${gateway.id}:${gateway.publicKey}`;
-  const text = base32(crypto.sha256(utf8Encode(seed)));
+  const seed = [client.id, toBase64(client.publicKey), gateway.id, toBase64(gateway.publicKey)];
+  const text = base32(crypto.sha256(utf8Encode(seed.join(':'))));
   const half = ICE_USERNAME_LENGTH + ICE_PASSWORD_LENGTH;
   return {
     clientIce: iceFrom(text.slice(0, half)),
@@ -56,32 +51,35 @@ function iceFrom(text: string): IceCredentials {
 }
 
 /** portal 10.5.2: PBKDF2-HMAC-SHA256 (RFC 8018 §5.2) with one iteration and one block is one HMAC over salt and INT(1). */
-function presharedKey(crypto: CryptoProvider, client: PairMember, gateway: PairMember): string {
+function presharedKey(crypto: CryptoProvider, client: PairMember, gateway: PairMember): Uint8Array {
   const password = concat(client.pskBase, gateway.pskBase);
-  const salt = `WG_PSK|C_ID:${client.id}|G_ID:${gateway.id}|C_PK:${client.publicKey}|G_PK:${gateway.publicKey}`;
-  const block = concat(utf8Encode(salt), Uint8Array.of(0, 0, 0, 1));
-  return toBase64(crypto.hmacSha256(password, block));
+  const salt = [
+    'WG_PSK',
+    `C_ID:${client.id}`,
+    `G_ID:${gateway.id}`,
+    `C_PK:${toBase64(client.publicKey)}`,
+    `G_PK:${toBase64(gateway.publicKey)}`,
+  ].join('|');
+  return crypto.hmacSha256(password, concat(utf8Encode(salt), Uint8Array.of(0, 0, 0, 1)));
 }
 
 export interface TurnCredentials {
   readonly username: string;
   readonly password: string;
-  readonly expiresAtSeconds: number;
 }
 
 /** portal 9.3: the salt comes from the receiver's public key, so that the credentials outlive a reconnect. */
 export function turnCredentials(
   crypto: CryptoProvider,
   stampSecret: string,
-  receiverPublicKey: string,
+  receiverPublicKey: Uint8Array,
   expiresAtSeconds: number,
 ): TurnCredentials {
-  const salt = unpadded(toBase64(crypto.sha256(utf8Encode(receiverPublicKey))));
+  const salt = unpadded(toBase64(crypto.sha256(utf8Encode(toBase64(receiverPublicKey)))));
   const signed = crypto.sha256(utf8Encode(`${expiresAtSeconds}:${stampSecret}:${salt}`));
   return {
     username: `${expiresAtSeconds}:${salt}`,
     password: unpadded(toBase64(signed)),
-    expiresAtSeconds,
   };
 }
 

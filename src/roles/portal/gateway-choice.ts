@@ -53,7 +53,10 @@ function bestOf<T extends GatewayCandidate>(
     gateway.location ? distanceKm(own, gateway.location) : Number.POSITIVE_INFINITY;
   const least = Math.min(...mixed.map(distanceTo));
   const nearest = mixed.filter((gateway) => distanceTo(gateway) === least);
-  return nearest.reduce<T | undefined>((best, it) => (best && !isNewer(it, best) ? best : it), undefined);
+  return nearest.reduce<T | undefined>(
+    (best, it) => (best && !isNewer(it, best) ? best : it),
+    undefined,
+  );
 }
 
 function isNewer(a: GatewayCandidate, b: GatewayCandidate): boolean {

@@ -4,6 +4,11 @@
 import { utf8Encode } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import type { UnixMillis } from '../../base/time.ts';
+import {
+  type IngestClaims,
+  type IngestToken,
+  writeIngestClaims,
+} from '../../wire/portal/ingest-token.ts';
 import { base64Url } from './credentials.ts';
 import { formatTimestamp } from './wall-time.ts';
 
@@ -12,7 +17,7 @@ import { formatTimestamp } from './wall-time.ts';
 /** portal 10.12: a token outlives its authorization by 30 days. */
 const INGEST_GRACE_SECONDS = 30 * 86_400;
 
-export interface IngestClaims {
+export interface IngestSubject {
   readonly role: 'initiator' | 'responder';
   readonly accountId: string;
   readonly clientId: string;
@@ -27,26 +32,46 @@ export interface IngestClaims {
   readonly expiresAt: UnixMillis;
 }
 
-export function ingestToken(crypto: CryptoProvider, key: Uint8Array, claims: IngestClaims): string {
-  const payload = {
-    account_id: claims.accountId,
-    iat: Math.floor(claims.authorizedAt / 1000),
-    exp: Math.floor(claims.expiresAt / 1000) + INGEST_GRACE_SECONDS,
-    uploads_enabled: false,
-    role: claims.role,
-    initiator_device_id: claims.clientId,
-    responder_device_id: claims.gatewayId,
-    policy_authorization_id: claims.authorizationId,
-    policy_id: claims.policyId,
-    resource_id: claims.resourceId,
-    resource_name: claims.resourceName,
-    initiator_actor_id: claims.actorId,
-    initiator_actor_name: claims.actorName,
-    authorized_at: formatTimestamp(claims.authorizedAt),
-    authorization_expires_at: formatTimestamp(claims.expiresAt),
+export function ingestToken(
+  crypto: CryptoProvider,
+  key: Uint8Array,
+  subject: IngestSubject,
+): IngestToken {
+  const claims = claimsOf(subject);
+  const header = segment({ alg: 'HS256', typ: 'JWT' });
+  const signed = `${header}.${segment(writeIngestClaims(claims))}`;
+  const signature = base64Url(crypto.hmacSha256(key, utf8Encode(signed)));
+  return { text: `${signed}.${signature}`, claims };
+}
+
+function claimsOf(subject: IngestSubject): IngestClaims {
+  return {
+    accountId: subject.accountId,
+    iat: Math.floor(subject.authorizedAt / 1000),
+    exp: Math.floor(subject.expiresAt / 1000) + INGEST_GRACE_SECONDS,
+    uploadsEnabled: false,
+    role: subject.role,
+    initiatorDeviceId: subject.clientId,
+    responderDeviceId: subject.gatewayId,
+    policyAuthorizationId: subject.authorizationId,
+    policyId: subject.policyId,
+    resourceId: subject.resourceId,
+    resourceName: subject.resourceName,
+    resourceAddress: null,
+    initiatorActorId: subject.actorId,
+    initiatorActorName: subject.actorName,
+    initiatorActorEmail: null,
+    initiatorAuthProviderId: null,
+    initiatorClientVersion: null,
+    initiatorDeviceOsName: null,
+    initiatorDeviceOsVersion: null,
+    initiatorDeviceSerial: null,
+    initiatorDeviceUuid: null,
+    initiatorDeviceIdentifierForVendor: null,
+    initiatorDeviceFirebaseInstallationId: null,
+    authorizedAt: formatTimestamp(subject.authorizedAt),
+    authorizationExpiresAt: formatTimestamp(subject.expiresAt),
   };
-  const signed = `${segment({ alg: 'HS256', typ: 'JWT' })}.${segment(payload)}`;
-  return `${signed}.${base64Url(crypto.hmacSha256(key, utf8Encode(signed)))}`;
 }
 
 function segment(value: unknown): string {

@@ -15,7 +15,7 @@ import {
   type ResourceEntry,
   type TokenEntry,
 } from './policy-schema.ts';
-import { checkDnsPattern, checkFilters, checkNetwork } from './resource-rules.ts';
+import { type Checked, checkDnsPattern, checkFilters, checkNetwork } from './resource-rules.ts';
 import type { NamedKind } from './store.ts';
 import { parseTimestamp } from './wall-time.ts';
 
@@ -155,15 +155,20 @@ class Compiler {
   #resource(entry: ResourceEntry, id: ResourceId, site: Site, path: Path): Resource | undefined {
     const common = { id, name: entry.name, description: entry.description, site };
     if (entry.type === 'internet') return { ...common, type: 'internet' };
-    const address =
-      entry.type === 'cidr' ? checkNetwork(entry.address) : checkDnsPattern(entry.address);
-    const filters = checkFilters(entry.filters);
-    if (!address.ok) this.#fault([...path, 'address'], address.problem);
-    if (!filters.ok) this.#fault([...path, 'filters'], filters.problem);
-    if (!address.ok || !filters.ok) return undefined;
-    const checked = { ...common, address: address.value, filters: filters.value };
-    if (entry.type === 'cidr') return { ...checked, type: 'cidr' };
-    return { ...checked, type: 'dns', ipStack: entry.ip_stack };
+    const filters = this.#checked(checkFilters(entry.filters), [...path, 'filters']);
+    if (entry.type === 'cidr') {
+      const address = this.#checked(checkNetwork(entry.address), [...path, 'address']);
+      return address && filters && { ...common, type: 'cidr', address, filters };
+    }
+    const address = this.#checked(checkDnsPattern(entry.address), [...path, 'address']);
+    if (address === undefined || !filters) return undefined;
+    return { ...common, type: 'dns', address, filters, ipStack: entry.ip_stack };
+  }
+
+  #checked<T>(result: Checked<T>, path: Path): T | undefined {
+    if (result.ok) return result.value;
+    this.#fault(path, result.problem);
+    return undefined;
   }
 
   #rules(resources: ReadonlyMap<string, Resource>): Rule[] {

@@ -2,11 +2,16 @@
 // tokens are already hashed. Also the questions the portal asks of it: what an actor may see, what a request is granted,
 // what changed between two policies. Compilation is in `policy-compile.ts`.
 
-import { type IpAddress, type IpNetwork, networkContains } from '../../base/address.ts';
+import {
+  formatNetwork,
+  type IpAddress,
+  type IpNetwork,
+  networkContains,
+} from '../../base/address.ts';
 import type { ResourceId, SiteId } from '../../base/ids.ts';
 import type { UnixMillis } from '../../base/time.ts';
+import type { Filter } from '../../wire/portal/common.ts';
 import type { IpStack } from './policy-schema.ts';
-import type { Filter } from './resource-rules.ts';
 
 export interface Location {
   readonly latitude: number;
@@ -37,7 +42,7 @@ interface ResourceCommon {
 export type Resource =
   | (ResourceCommon & {
       readonly type: 'cidr';
-      readonly address: string;
+      readonly address: IpNetwork;
       readonly filters: readonly Filter[];
     })
   | (ResourceCommon & {
@@ -187,9 +192,14 @@ export function diffResources(before: Policy, after: Policy): ResourceChanges {
 
 /** portal 10.8.2: a change of any of these revokes; the same text means the same resource for a gateway. */
 export function placeOf(resource: Resource): string {
-  const address = resource.type === 'internet' ? '' : resource.address;
+  const address = addressText(resource);
   const ipStack = resource.type === 'dns' ? (resource.ipStack ?? 'dual') : '';
   return JSON.stringify([resource.type, address, ipStack, resource.site.id]);
+}
+
+function addressText(resource: Resource): string {
+  if (resource.type === 'internet') return '';
+  return resource.type === 'cidr' ? formatNetwork(resource.address) : resource.address;
 }
 
 function filtersOf(resource: Resource): string {

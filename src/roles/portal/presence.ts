@@ -5,7 +5,8 @@ import { endpoint, type IpAddress } from '../../base/address.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import type { RelayId } from '../../base/ids.ts';
 import type { Random } from '../../base/random.ts';
-import { type Instant, later } from '../../base/time.ts';
+import { type Instant, later, type UnixMillis } from '../../base/time.ts';
+import type { RelayEntry } from '../../wire/portal/common.ts';
 import { turnCredentials } from './credentials.ts';
 import { nearestFirst } from './distance.ts';
 import type { Location } from './policy.ts';
@@ -68,7 +69,10 @@ export class RelayPresence {
   }
 
   select(own: Location | undefined): OnlineRelay[] {
-    return nearestFirst([...this.#online.values()], own, this.#random).slice(0, RELAYS_PER_COMPONENT);
+    return nearestFirst([...this.#online.values()], own, this.#random).slice(
+      0,
+      RELAYS_PER_COMPONENT,
+    );
   }
 
   /**
@@ -81,7 +85,8 @@ export class RelayPresence {
       const relay = this.#online.get(id);
       return relay !== undefined && placeOfRelay(relay) !== place;
     });
-    if (disconnectedIds.length === 0 && !moved && known.size >= RELAYS_PER_COMPONENT) return undefined;
+    if (disconnectedIds.length === 0 && !moved && known.size >= RELAYS_PER_COMPONENT)
+      return undefined;
     const connected = this.select(own);
     const isNews = connected.some((relay) => known.get(relay.id) !== placeOfRelay(relay));
     return disconnectedIds.length > 0 || isNews ? { disconnectedIds, connected } : undefined;
@@ -96,38 +101,26 @@ function placeOfRelay(relay: OnlineRelay): string {
   return `${relay.ipv4 ?? ''} ${relay.ipv6 ?? ''} ${relay.port}`;
 }
 
-/** portal 5.2. */
-export interface RelayEntryView {
-  readonly type: 'turn';
-  readonly id: RelayId;
-  readonly addr: string;
-  readonly username: string;
-  readonly password: string;
-  readonly expires_at: number;
-}
-
-/** One entry per address family, IPv4 first; the credentials are the receiver's own (portal 10.6.3). */
+/** One entry per address family, IPv4 first; the credentials are the receiver's own (portal 5.2, 10.6.3). */
 export function renderRelays(
   crypto: CryptoProvider,
   relays: readonly OnlineRelay[],
-  receiverPublicKey: string,
-  expiresAtSeconds: number,
-): RelayEntryView[] {
+  receiverPublicKey: Uint8Array,
+  expiresAt: UnixMillis,
+): RelayEntry[] {
+  const seconds = Math.floor(expiresAt / 1000);
   return relays.flatMap((relay) => {
-    const { username, password } = turnCredentials(
-      crypto,
-      relay.stampSecret,
-      receiverPublicKey,
-      expiresAtSeconds,
-    );
+    const { id, stampSecret, port } = relay;
+    const credentials = turnCredentials(crypto, stampSecret, receiverPublicKey, seconds);
     const addresses = [relay.ipv4, relay.ipv6].filter((address) => address !== undefined);
-    return addresses.map((address) => ({
-      type: 'turn' as const,
-      id: relay.id,
-      addr: endpoint(address, relay.port).key,
-      username,
-      password,
-      expires_at: expiresAtSeconds,
-    }));
+    return addresses.map((address) => {
+      return {
+        type: 'turn',
+        id,
+        addr: endpoint(address, port),
+        ...credentials,
+        expiresAt,
+      } as const;
+    });
   });
 }

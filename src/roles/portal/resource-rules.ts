@@ -8,6 +8,7 @@ import {
   parseIp,
   parseNetwork,
 } from '../../base/address.ts';
+import type { Filter } from '../../wire/portal/common.ts';
 import type { FilterEntry } from './policy-schema.ts';
 
 // Specification
@@ -19,23 +20,14 @@ const LOOPBACK = ['127.0.0.0/8', '::1/128'];
 const MAX_LABEL_LENGTH = 63;
 const MAX_NAME_LENGTH = 253;
 
-/** One rendered filter (portal 5.4): a protocol without ports means all of them. */
-export type Filter =
-  | { readonly protocol: 'icmp' }
-  | {
-      readonly protocol: 'tcp' | 'udp';
-      readonly port_range_start?: number;
-      readonly port_range_end?: number;
-    };
-
 export type Checked<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly problem: string };
 
 const wrong = (problem: string): { ok: false; problem: string } => ({ ok: false, problem });
 
-/** `10.0.0.0/8`, `2001:db8::/32` or a single address; the value is `network/prefix` with clear host bits. */
-export function checkNetwork(text: string): Checked<string> {
+/** `10.0.0.0/8`, `2001:db8::/32` or a single address; host bits must be clear. */
+export function checkNetwork(text: string): Checked<IpNetwork> {
   const network = parseNetwork(text);
   if (!network)
     return wrong(`"${text}" is not a network; allowed: 10.0.0.0/8, 2001:db8::/32 or one address`);
@@ -50,7 +42,7 @@ export function checkNetwork(text: string): Checked<string> {
     if (reserved && isInside(network, reserved))
       return wrong(`"${text}" lies in ${range}, which is reserved`);
   }
-  return { ok: true, value: canonical };
+  return { ok: true, value: network };
 }
 
 function isInside(inner: IpNetwork, outer: IpNetwork): boolean {
@@ -101,9 +93,11 @@ export function checkFilters(entries: readonly FilterEntry[]): Checked<readonly 
           `${protocol} ports ${all.start}-${all.end} overlap ${other.range.start}-${other.range.end}`,
         );
       seen.push({ protocol, range: all });
-      if (protocol === 'icmp') filters.push({ protocol });
-      else if (!range) filters.push({ protocol });
-      else filters.push({ protocol, port_range_start: range.start, port_range_end: range.end });
+      filters.push(
+        protocol === 'icmp'
+          ? { protocol }
+          : { protocol, portRangeStart: all.start, portRangeEnd: all.end },
+      );
     }
   }
   return { ok: true, value: filters };

@@ -45,6 +45,7 @@ export interface AuthorizationRow {
   readonly remoteIp: IpAddress | undefined;
   /** `placeOf` the resource when it was granted. */
   readonly place: string;
+  readonly grantedAt: UnixMillis;
   readonly expiresAt: UnixMillis;
 }
 
