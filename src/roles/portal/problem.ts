@@ -1,4 +1,4 @@
-// Refusals of the HTTP upgrade, as problem details (RFC 9457; portal 10.2.4).
+// Refusals of the HTTP upgrade (portal 10.2.4); `io` writes them as problem details (RFC 9457).
 
 export interface Refusal {
   readonly kind: 'refused';
@@ -92,31 +92,4 @@ export const UNHANDLED: Refusal = {
 
 export function invalidParameters(detail: string): Refusal {
   return { kind: 'refused', status: 400, code: 'invalid_connect_params', detail };
-}
-
-const TITLES: Readonly<Record<Refusal['status'], string>> = {
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  402: 'Payment Required',
-  404: 'Not Found',
-  409: 'Conflict',
-  426: 'Upgrade Required',
-  500: 'Internal Server Error',
-  503: 'Service Unavailable',
-};
-
-export const PROBLEM_CONTENT_TYPE = 'application/problem+json; charset=utf-8';
-
-export function problemTitle(refusal: Refusal): string {
-  return TITLES[refusal.status];
-}
-
-export function problemBody(refusal: Refusal): string {
-  return JSON.stringify({
-    type: 'about:blank',
-    title: TITLES[refusal.status],
-    status: refusal.status,
-    detail: refusal.detail,
-    code: refusal.code,
-  });
 }
