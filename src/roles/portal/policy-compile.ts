@@ -1,6 +1,7 @@
 // From the policy file's data to the policy in force: shapes by the schema, then names to ids, addresses, filters and tokens.
-// All faults are collected, each with the path to where it stands, so that an operator mends a file in one go.
+// The faults of one stage are collected, each with the path to where it stands, so that an operator mends many in one go.
 
+import type { z } from 'zod';
 import { type IpAddress, type IpNetwork, parseIp, parseNetwork } from '../../base/address.ts';
 import { toHex, utf8Encode } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
@@ -37,15 +38,29 @@ export interface CompileDeps {
 }
 
 export function compilePolicy(data: unknown, deps: CompileDeps): CompiledPolicy {
-  const parsed = policyFileSchema.safeParse(data ?? {});
-  if (!parsed.success) {
-    const faults = parsed.error.issues.map((issue) => ({
-      path: issue.path.map((part) => (typeof part === 'number' ? part : String(part))),
-      problem: issue.message,
-    }));
-    return { kind: 'faults', faults };
-  }
+  const parsed = policyFileSchema.safeParse(data ?? {}, { error: plainWords });
+  if (!parsed.success) return { kind: 'faults', faults: parsed.error.issues.flatMap(faultsOf) };
   return new Compiler(parsed.data, deps).compile();
+}
+
+/** An unknown key is a fault of its own, where it stands. */
+function faultsOf(issue: z.core.$ZodIssue): PolicyFault[] {
+  const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
+  const problem = issue.message;
+  if (issue.code !== 'unrecognized_keys') return [{ path, problem }];
+  return issue.keys.map((key) => ({ path: [...path, key], problem }));
+}
+
+/** What the schema itself does not word, for readers who do not know it. */
+function plainWords(issue: z.core.$ZodRawIssue): string | undefined {
+  const found = issue.input === undefined ? 'nothing' : JSON.stringify(issue.input)?.slice(0, 40);
+  if (issue.code === 'invalid_type') {
+    const expected = issue.expected === 'array' ? 'list' : issue.expected;
+    return `expected a ${expected}, found ${found}`;
+  }
+  if (issue.code === 'invalid_value')
+    return `found ${found}; allowed: ${issue.values.map(String).join(', ')}`;
+  return undefined;
 }
 
 /** Hex text of a token's SHA-256: all the portal ever keeps of it. */

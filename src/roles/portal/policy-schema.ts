@@ -109,8 +109,7 @@ function section<Shape extends z.ZodRawShape>(shape: Shape): z.ZodObject<Shape, 
   return z.strictObject(shape, {
     error: (issue) => {
       if (issue.code === 'unrecognized_keys') {
-        const keys = issue.keys.map((key) => `"${key}"`).join(', ');
-        return `unknown key ${keys}; allowed: ${allowed}`;
+        return `unknown key; allowed: ${allowed}`;
       }
       if (issue.code === 'invalid_type') return `expected a section with the keys ${allowed}`;
       return undefined;
