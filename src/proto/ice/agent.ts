@@ -17,7 +17,6 @@ import type { Log } from '../../base/log.ts';
 import type { Instant } from '../../base/time.ts';
 import {
   findAttribute,
-  parseStun,
   STUN_METHOD,
   type StunMessage,
   transactionKey,
@@ -43,6 +42,7 @@ import {
 import type { IceCandidate } from './candidate.ts';
 import type { CandidatePair, CheckAttempt, IceRole } from './candidate-pair.ts';
 import { Checklist } from './checklist.ts';
+import { HeldRequests } from './held-requests.ts';
 import {
   type LocalCandidate,
   type LocalCandidateInfo,
@@ -54,11 +54,6 @@ import { type RemoteCandidate, RemoteCandidates, type RemoteRefusal } from './re
 import { type IceAgentSnapshot, snapshotOfPair } from './snapshot.ts';
 import { type IceTiming, isValidTiming, unansweredLifetimeMs } from './timing.ts';
 
-// Specification
-
-/** Connectivity 3: requests held until the remote credentials are known; the oldest go. */
-const MAX_HELD_REQUESTS = 100;
-
 export class IceAgent {
   readonly #localCredentials: IceCredentials;
   readonly #crypto: CryptoProvider;
@@ -66,6 +61,7 @@ export class IceAgent {
   readonly #locals: LocalCandidates;
   readonly #remotes: RemoteCandidates;
   readonly #checklist: Checklist;
+  readonly #held = new HeldRequests();
   readonly #counters = new Counters<IceDropReason>();
   #remoteCredentials: IceCredentials | undefined;
   #role: IceRole;
@@ -73,7 +69,6 @@ export class IceAgent {
   #tieBreaker: bigint;
   #state: IceState = 'new';
   #selected: CandidatePair | undefined;
-  #held: { bytes: Uint8Array; path: IcePath; at: Instant }[] = [];
   #transmits: IceTransmit[] = [];
   #events: IceEvent[] = [];
   #now: Instant;
@@ -166,11 +161,8 @@ export class IceAgent {
     assert(this.#remoteCredentials === undefined, 'remote credentials are set once');
     this.#advance(now);
     this.#remoteCredentials = credentials;
-    const held = this.#held;
-    this.#held = [];
-    for (const { bytes, path, at } of held) {
-      const isFresh = this.#now - at <= unansweredLifetimeMs(this.#timing);
-      const message = isFresh ? parseStun(bytes) : undefined;
+    const maxAgeMs = unansweredLifetimeMs(this.#timing);
+    for (const { message, path } of this.#held.take(maxAgeMs, this.#now)) {
       const reason = message ? this.#handleMessage(message, path) : 'held-too-long';
       if (reason) this.#drop(reason, path);
     }
@@ -245,7 +237,7 @@ export class IceAgent {
     const { password } = this.#localCredentials;
     const request = acceptBindingRequest(message, this.#localCredentials, this.#crypto);
     if (typeof request === 'string') return request;
-    if (!this.#remoteCredentials) return this.#hold(message, path);
+    if (!this.#remoteCredentials) return void this.#held.hold(message, path, this.#now);
     if (request.senderUfrag !== this.#remoteCredentials.ufrag) return 'wrong-username';
 
     const local = this.#locals.findReceiver(path.local);
@@ -313,12 +305,6 @@ export class IceAgent {
 
   #drawTieBreaker(): bigint {
     return viewOf(this.#crypto.randomBytes(8)).getBigUint64(0);
-  }
-
-  /** Connectivity 5.11, last paragraph: only what our own password has authenticated is held. */
-  #hold(message: StunMessage, path: IcePath): undefined {
-    this.#held.push({ bytes: message.raw.slice(), path, at: this.#now });
-    if (this.#held.length > MAX_HELD_REQUESTS) this.#held.shift();
   }
 
   #reply(path: IcePath, payload: Uint8Array): void {
