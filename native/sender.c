@@ -157,7 +157,8 @@ static void seal_segments(struct sender *sender, const struct destination *to, c
   uint32_t ip_header = is_ipv6 ? 40 : (packet[0] & 15u) * 4, segment = (uint32_t)row[TUN_GSO_SEGMENT];
   uint8_t protocol = row[TUN_GSO_TYPE] == GSO_TYPE_UDP ? UDP : TCP;
   uint32_t smallest = ip_header + (protocol == UDP ? 8 : 20);
-  if (segment == 0 || headers > MAX_HEADERS || headers < smallest || ip_header < 20 || headers >= length) {
+  if (segment == 0 || headers > MAX_HEADERS || headers < smallest || ip_header < 20 || headers >= length ||
+      is_ipv6 != (packet[0] >> 4 == 6)) {
     count(SEAL_MALFORMED, 1);
     return;
   }

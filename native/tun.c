@@ -164,12 +164,22 @@ struct chain {
   size_t count;
 };
 
+static bool are_headers_sane(const struct receive_batch *batch, const int32_t *row) {
+  int32_t offset = row[SUPER_OFFSET], length = row[SUPER_LENGTH], segment = row[SUPER_SEGMENT_LENGTH];
+  int32_t ip_header = row[SUPER_IP_HEADER_LENGTH], transport_header = row[SUPER_TRANSPORT_HEADER_LENGTH];
+  int32_t smallest = row[SUPER_PROTOCOL] == TCP ? 20 : 8;
+  if (row[SUPER_PROTOCOL] != TCP && row[SUPER_PROTOCOL] != UDP) return false;
+  if (ip_header < 20 || ip_header > 60 || transport_header < smallest || transport_header > 60) return false;
+  if ((row[SUPER_FLAGS] & SUPER_FLAG_IPV6) && ip_header != 40) return false;
+  return offset >= 0 && segment > 0 && length > ip_header + transport_header && length <= LARGEST_PACKET &&
+         (size_t)offset + (size_t)ip_header + (size_t)transport_header <= batch->slab_length;
+}
+
 // Collects the payloads; false if the rows contradict each other.
 static bool collect(const struct receive_batch *batch, const int32_t *row, struct chain *chain) {
-  int32_t offset = row[SUPER_OFFSET], length = row[SUPER_LENGTH];
+  if (!are_headers_sane(batch, row)) return false;
+  int32_t offset = row[SUPER_OFFSET], length = row[SUPER_LENGTH], segment = row[SUPER_SEGMENT_LENGTH];
   int32_t headers = row[SUPER_IP_HEADER_LENGTH] + row[SUPER_TRANSPORT_HEADER_LENGTH];
-  int32_t segment = row[SUPER_SEGMENT_LENGTH];
-  if (offset < 0 || segment <= 0 || headers < 28 || headers > MAX_HEADERS || length > LARGEST_PACKET) return false;
   chain->row = row;
   chain->packet = batch->slab + offset;
   chain->headers = (uint32_t)headers;
@@ -181,9 +191,9 @@ static bool collect(const struct receive_batch *batch, const int32_t *row, struc
     const int32_t *source = batch->datagrams + datagram * DATAGRAM_STRIDE;
     int32_t payload = left < segment ? left : segment;
     // The first segment's place follows the super-packet's offset, should the role have moved the header.
-    int32_t start = (chain->count == 0 ? offset : source[DATAGRAM_OFFSET]) + headers;
-    if (start < 0 || (size_t)start + (size_t)payload > batch->slab_length) return false;
-    chain->payloads[chain->count++] = (struct iovec){batch->slab + start, (size_t)payload};
+    int32_t start = chain->count == 0 ? offset : source[DATAGRAM_OFFSET];
+    if (start < 0 || (size_t)start + (size_t)headers + (size_t)payload > batch->slab_length) return false;
+    chain->payloads[chain->count++] = (struct iovec){batch->slab + start + headers, (size_t)payload};
     left -= payload;
     datagram = source[DATAGRAM_NEXT];
   }

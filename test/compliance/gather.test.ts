@@ -235,10 +235,11 @@ describe('native gather and twin', () => {
 
         const kept = opened
           .filter(({ accepted }) => accepted)
-          .map(({ packet }) => canonical(packet));
-        const out = packetsOf(first)
-          .flat()
-          .map((text) => canonical(fromText(text)));
+          .map(({ packet, slot }) => canonical(packet, slot ?? 0));
+        const out = packetsOf(first).flatMap((packets, i) => {
+          const slot = at(first.superPackets, i * SUPER.stride + SUPER.slot);
+          return packets.map((text) => canonical(fromText(text), slot));
+        });
         expect([...out].sort()).toEqual([...kept].sort());
         for (const flow of new Set(kept.map((text) => text.slice(0, 88)))) {
           const of = (all: readonly string[]): string[] =>
@@ -286,15 +287,15 @@ describe('native gather and twin', () => {
     return Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
   }
 
-  /** Identity of a packet (fragments have no flow): addresses, protocol and transport part without IPv4's identification and header checksum. */
-  function canonical(packet: Uint8Array): string {
+  /** Identity of a packet (fragments have no flow): session, addresses, protocol and transport part without IPv4's identification and header checksum. */
+  function canonical(packet: Uint8Array, slot: number): string {
     const isIpv6 = at(packet, 0) >> 4 === 6;
     const header = isIpv6 ? 40 : (at(packet, 0) & 15) * 4;
     const addresses = isIpv6 ? packet.subarray(8, 40) : packet.subarray(12, 20);
     const ports = packet.subarray(header, header + 4);
     const isFragment = !isIpv6 && (at(packet, 6) & 0x3f) !== 0;
     const protocol = isFragment ? 'fragment' : at(packet, isIpv6 ? 6 : 9);
-    const flow = `${protocol} ${toHex(addresses)} ${toHex(ports)}`.padEnd(88);
+    const flow = `${slot} ${protocol} ${toHex(addresses)} ${toHex(ports)}`.padEnd(88);
     return `${flow}${at(packet, isIpv6 ? 7 : 8)} ${toHex(packet.subarray(header))}`;
   }
 });
