@@ -1,5 +1,6 @@
 // Everything that official components and the portal said to each other in the recordings (test/vectors/SOURCES.md).
 
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type RecordedFrame, recordedFrames } from '../../../test/support/portal-recordings.ts';
 import { CLIENT_INBOUND, CLIENT_OUTBOUND } from './client-messages.ts';
@@ -78,3 +79,44 @@ it('the join of a recorded relay carries its stamp secret', () => {
   expect(parsed && writeRelayJoin(parsed)).toEqual(join?.frame.payload);
   expect(parseRelayJoin(null)).toBeUndefined();
 });
+
+describe('a recorded message with anything in the place of one of its parts', () => {
+  const messages = recordedFrames('1.6').filter(
+    ({ frame }) => !CHANNEL_EVENTS.includes(frame.event),
+  );
+
+  it('is read or refused with a path, and means the same when written again', () => {
+    const cases = fc.tuple(fc.constantFrom(...messages), fc.nat(), fc.jsonValue());
+    fc.assert(
+      fc.property(cases, ([recorded, position, replacement]) => {
+        const { event, payload } = recorded.frame;
+        const set = setOf(recorded);
+        const parsed = set.parse(event, replacePart(payload, position, replacement));
+        if (parsed.kind === 'malformed') {
+          expect(parsed.path).toMatch(/^\$/);
+          expect(parsed.problem).not.toBe('');
+        } else if (parsed.kind === 'message') {
+          const written = set.write(parsed.message);
+          const again = set.parse(written.event, JSON.parse(JSON.stringify(written.payload)));
+          expect(again).toEqual(parsed);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+/** Replaces the part at `position`, modulo the number of parts, in the order in which they are written. */
+function replacePart(payload: unknown, position: number, replacement: unknown): unknown {
+  let count = 0;
+  JSON.stringify(payload, (_, value: unknown) => {
+    count += 1;
+    return value;
+  });
+  let index = position % count;
+  const text = JSON.stringify(payload, (_, value: unknown) => {
+    index -= 1;
+    return index === -1 ? replacement : value;
+  });
+  return JSON.parse(text);
+}
