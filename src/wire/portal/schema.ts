@@ -84,7 +84,8 @@ export function object<T extends object>(
     members[name] = schema.optional();
     members[alias] = schema.optional();
   }
-  return z.codec(z.object(members), z.custom<T>(), {
+  // `meta` is for the documentation alone.
+  return z.codec(z.object(members).meta({ aliases }), z.custom<T>(), {
     decode(wire, context): T {
       const out: Record<string, unknown> = { ...wire };
       for (const [alias, name] of Object.entries(aliases)) {
@@ -130,7 +131,10 @@ export function text<T>(
 
 /** An array of which malformed elements are left out instead of making the message malformed. Absent: empty. */
 export function lenientArray<T>(element: Schema<T>): Schema<readonly T[]> {
-  const elements = z.array(element.optional().catch(undefined)).default([]);
+  const elements = z
+    .array(element.optional().catch(undefined))
+    .meta({ isLenient: true })
+    .default([]);
   return z.codec(elements, z.custom<readonly T[]>(), {
     decode: (values) =>
       values.filter(
