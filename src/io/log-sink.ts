@@ -1,57 +1,98 @@
-// Where log lines go. For people: time, level, target, message and fields, one line each; for collectors: JSON by `pino`. The
-// target is the dotted name of the module that speaks.
+// Where log lines go: standard output, one line per event, written before the call returns, so that the last line before a crash is
+// there. For people (operations 2.2) or as JSON (operations 2.3). The target is the dotted name of the module that speaks.
+//
+//   2026-08-10T09:00:00.250Z  INFO link.connection: connection established clientId=… durationMs=12
+//   {"timestamp":"2026-08-10T09:00:00.250000Z","level":"INFO","clientId":"…","message":"…","target":"link.connection"}
 
 import pino from 'pino';
+import { toHex } from '../base/bytes.ts';
+import { FzError, InvariantError } from '../base/errors.ts';
 import type { Log, LogFields } from '../base/log.ts';
+import { isLevelWithin, LogFilter, type LogLevel } from './log-filter.ts';
 
-export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
+export type { LogLevel } from './log-filter.ts';
 
-const LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug', 'trace'];
+// Implementation
+const ROOT_TARGET = 'firezone';
+/** Text that stays readable and greppable without quotes. */
+const BARE = /^[^\s"=\\\p{Cc}]+$/u;
+const ESCAPE = '\u001b[';
+const DIM = '2';
+const COLOURS: Readonly<Record<LogLevel, string>> = {
+  trace: '35',
+  debug: '34',
+  info: '32',
+  warn: '33',
+  error: '31',
+};
+
+export interface LogDestination {
+  write(line: string): unknown;
+}
 
 export interface LogOptions {
   readonly format: 'human' | 'json';
+  /** `parseLogFilter(process.env.RUST_LOG)`; absent: `level` for all targets, `info` if that is absent too. */
+  readonly filter?: LogFilter;
+  readonly level?: LogLevel;
+  /** Default: standard output, synchronous. */
+  readonly destination?: LogDestination;
+  /** Default: if standard output is a terminal and `NO_COLOR` is not set. */
+  readonly colours?: boolean;
+}
+
+type LineFormat = (line: Line) => string;
+
+interface Line {
+  readonly time: Date;
   readonly level: LogLevel;
-  /** Default: standard output. */
-  readonly destination?: NodeJS.WritableStream;
+  readonly target: string;
+  readonly message: string;
+  readonly fields: LogFields;
 }
 
 export function createLog(options: LogOptions): Log {
-  const { format, level, destination = process.stdout } = options;
-  if (format === 'human') return new HumanLog(destination, level, '', {});
-  return new JsonLog(pino({ level, base: null }, destination));
+  const filter = options.filter ?? new LogFilter([{ target: '', level: options.level ?? 'info' }]);
+  const isTerminal = options.destination === undefined && process.stdout.isTTY === true;
+  const hasColours = options.colours ?? (isTerminal && process.env['NO_COLOR'] === undefined);
+  return new SinkLog(
+    {
+      filter,
+      format: options.format === 'json' ? jsonLine : hasColours ? colouredLine : humanLine,
+      destination: options.destination ?? standardOutput(),
+    },
+    ROOT_TARGET,
+    {},
+  );
 }
 
-/** The level of a filter such as `info`, `debug,wire=trace`: the last entry without a target; `info` if there is none. */
-export function levelOf(filter: string | undefined): LogLevel {
-  let level: LogLevel = 'info';
-  for (const part of (filter ?? '').split(',')) {
-    const word = part.trim().toLowerCase();
-    level = LEVELS.find((it) => it === word) ?? level;
-  }
-  return level;
+function standardOutput(): LogDestination {
+  const destination = pino.destination({ dest: 1, sync: true });
+  destination.on('error', () => {}); // A reader that went away (`| head`) must not end the program
+  return destination;
 }
 
-/** `2026-11-25T02:00:00.000Z  INFO portal: connected role=gateway`. */
-class HumanLog implements Log {
+interface Sink {
+  readonly filter: LogFilter;
+  readonly format: LineFormat;
+  readonly destination: LogDestination;
+}
+
+class SinkLog implements Log {
   readonly debugEnabled: boolean;
   readonly traceEnabled: boolean;
-  readonly #destination: NodeJS.WritableStream;
-  readonly #level: LogLevel;
+  readonly #sink: Sink;
+  readonly #limit: LogLevel | 'off';
   readonly #target: string;
   readonly #fields: LogFields;
 
-  constructor(
-    destination: NodeJS.WritableStream,
-    level: LogLevel,
-    target: string,
-    fields: LogFields,
-  ) {
-    this.#destination = destination;
-    this.#level = level;
+  constructor(sink: Sink, target: string, fields: LogFields) {
+    this.#sink = sink;
     this.#target = target;
     this.#fields = fields;
-    this.debugEnabled = LEVELS.indexOf(level) >= LEVELS.indexOf('debug');
-    this.traceEnabled = level === 'trace';
+    this.#limit = sink.filter.levelOf(target);
+    this.debugEnabled = isLevelWithin('debug', this.#limit);
+    this.traceEnabled = isLevelWithin('trace', this.#limit);
   }
 
   error(message: string, fields?: LogFields): void {
@@ -67,72 +108,117 @@ class HumanLog implements Log {
   }
 
   debug(message: string, fields?: LogFields): void {
-    this.#write('debug', message, fields);
+    if (this.debugEnabled) this.#write('debug', message, fields);
   }
 
   trace(message: string, fields?: LogFields): void {
-    this.#write('trace', message, fields);
+    if (this.traceEnabled) this.#write('trace', message, fields);
   }
 
   child(target: string, fields: LogFields = {}): Log {
-    return new HumanLog(this.#destination, this.#level, target, { ...this.#fields, ...fields });
+    return new SinkLog(this.#sink, target, { ...this.#fields, ...fields });
   }
 
+  /** Fields of the event come first, those of the context behind, as operations 2.2 has it. */
   #write(level: LogLevel, message: string, fields: LogFields = {}): void {
-    if (LEVELS.indexOf(level) > LEVELS.indexOf(this.#level)) return;
-    const target = this.#target === '' ? '' : `${this.#target}: `;
-    const head = `${new Date().toISOString()} ${level.toUpperCase().padStart(5)} ${target}${message}`;
-    this.#destination.write(`${head}${textOf({ ...this.#fields, ...fields })}\n`);
+    if (!isLevelWithin(level, this.#limit)) return;
+    const { format, destination } = this.#sink;
+    const all = { ...fields, ...omit(this.#fields, fields) };
+    const line = { time: new Date(), level, target: this.#target, message, fields: all };
+    destination.write(`${format(line)}\n`);
   }
 }
 
-function textOf(fields: LogFields): string {
+function humanLine({ time, level, target, message, fields }: Line): string {
+  const name = level.toUpperCase().padStart(5);
+  return `${time.toISOString()} ${name} ${target}: ${oneLine(message)}${fieldsText(fields)}`;
+}
+
+function colouredLine({ time, level, target, message, fields }: Line): string {
+  const name = coloured(COLOURS[level], level.toUpperCase().padStart(5));
+  const head = `${coloured(DIM, time.toISOString())} ${name} ${coloured(DIM, `${target}:`)}`;
+  return `${head} ${oneLine(message)}${fieldsText(fields)}`;
+}
+
+function coloured(code: string, text: string): string {
+  return `${ESCAPE}${code}m${text}${ESCAPE}0m`;
+}
+
+function jsonLine({ time, level, target, message, fields }: Line): string {
+  const timestamp = time.toISOString().replace('Z', '000Z');
+  const line: Record<string, unknown> = { timestamp, level: level.toUpperCase() };
+  for (const [key, value] of Object.entries(fields)) {
+    if (value !== undefined && value !== null) line[key] = plain(value);
+  }
+  return JSON.stringify({ ...line, message, target });
+}
+
+function fieldsText(fields: LogFields): string {
   let text = '';
   for (const [key, value] of Object.entries(fields)) {
-    if (value === undefined) continue;
-    text += ` ${key}=${valueText(value)}`;
+    if (value !== undefined && value !== null) text += ` ${key}=${valueText(value)}`;
   }
   return text;
 }
 
 function valueText(value: unknown): string {
-  if (value instanceof Error) return JSON.stringify(value.message);
-  if (typeof value === 'string') return /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value);
-  return JSON.stringify(value) ?? String(value);
+  const simple = plain(value);
+  const text = typeof simple === 'string' ? simple : JSON.stringify(simple);
+  return typeof simple !== 'string' || BARE.test(text) ? text : JSON.stringify(text);
 }
 
-class JsonLog implements Log {
-  readonly debugEnabled: boolean;
-  readonly traceEnabled: boolean;
-  readonly #pino: pino.Logger;
-
-  constructor(logger: pino.Logger) {
-    this.#pino = logger;
-    this.debugEnabled = logger.isLevelEnabled('debug');
-    this.traceEnabled = logger.isLevelEnabled('trace');
+/** What JSON can carry: errors as their sentence and causes (a bug with its stack), bytes as hex, big numbers as text. */
+function plain(value: unknown): unknown {
+  if (value instanceof Error) return errorText(value);
+  if (value instanceof Uint8Array) return toHex(value);
+  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value);
+  if (typeof value === 'function') return `function ${value.name}`;
+  if (typeof value !== 'object' || value === null) return value;
+  try {
+    return JSON.parse(JSON.stringify(value, (_, inner) => (isTree(inner) ? inner : plain(inner))));
+  } catch {
+    return String(value); // Cycles: a log line must not throw
   }
+}
 
-  error(message: string, fields: LogFields = {}): void {
-    this.#pino.error(fields, message);
-  }
+/** Arrays and plain objects, which JSON walks through itself. */
+function isTree(value: unknown): boolean {
+  if (Array.isArray(value)) return true;
+  return (
+    typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+  );
+}
 
-  warn(message: string, fields: LogFields = {}): void {
-    this.#pino.warn(fields, message);
+function errorText(error: Error): string {
+  const isBug = error instanceof InvariantError || !(error instanceof FzError);
+  const parts = [isBug ? (error.stack ?? error.message) : error.message];
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    parts.push(cause.message);
+    if (parts.length > 8) break;
   }
+  return parts.join(': ');
+}
 
-  info(message: string, fields: LogFields = {}): void {
-    this.#pino.info(fields, message);
-  }
+/** A field of the event hides the same field of the context. */
+function omit(fields: LogFields, hidden: LogFields): LogFields {
+  return Object.fromEntries(Object.entries(fields).filter(([key]) => !(key in hidden)));
+}
 
-  debug(message: string, fields: LogFields = {}): void {
-    this.#pino.debug(fields, message);
-  }
+/** Remote text in a message cannot forge a second line. */
+function oneLine(message: string): string {
+  return message.replaceAll(/[\p{Cc}]+/gu, ' ');
+}
 
-  trace(message: string, fields: LogFields = {}): void {
-    this.#pino.trace(fields, message);
+/** The level of a filter such as `info`, `debug,wire=trace`: the last entry without a target; `info` if there is none. */
+export function levelOf(filter: string | undefined): LogLevel {
+  let level: LogLevel = 'info';
+  for (const part of (filter ?? '').split(',')) {
+    const word = part.trim().toLowerCase();
+    if (isLevelName(word)) level = word;
   }
+  return level;
+}
 
-  child(target: string, fields: LogFields = {}): Log {
-    return new JsonLog(this.#pino.child({ target, ...fields }));
-  }
+function isLevelName(word: string): word is LogLevel {
+  return ['error', 'warn', 'info', 'debug', 'trace'].includes(word);
 }
