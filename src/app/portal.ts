@@ -4,7 +4,8 @@
 import { Command, Option } from 'commander';
 import type { Endpoint } from '../base/address.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
-import { createLog, levelOf } from '../io/log-sink.ts';
+import { parseLogFilter } from '../io/log-filter.ts';
+import { createLog } from '../io/log-sink.ts';
 import { formatFaults, PolicyFile } from '../io/policy-file.ts';
 import { MemoryStore } from '../roles/portal/store.ts';
 import { parseAddress, parseApiUrl } from './gateway-config.ts';
@@ -90,7 +91,10 @@ function addServe(program: Command): void {
         .default('human'),
     )
     .action(async (flags: Flags) => {
-      const log = createLog({ format: flags.logFormat, level: levelOf(process.env['RUST_LOG']) });
+      const log = createLog({
+        format: flags.logFormat,
+        filter: parseLogFilter(process.env['RUST_LOG']),
+      });
       await serve(serveOptions(flags), log);
     });
 }
