@@ -16,6 +16,7 @@ const SETTLE_MS = 100;
 const POLL_MS = 1000;
 /** A policy of ten thousand resources is about 2 MB. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
+const MAX_ALIASES = 1000;
 /** Faults printed at once; the rest is counted. */
 const MAX_FAULTS = 20;
 
@@ -45,7 +46,10 @@ export function loadPolicyText(text: string, deps: CompileDeps): LoadedPolicy {
     });
     return { kind: 'faults', faults, text };
   }
-  const compiled = compilePolicy(dataOf(document), deps);
+  const data = dataOf(document);
+  if (data.kind === 'too-many-aliases')
+    return { kind: 'faults', faults: [{ line: 1, column: 1, problem: data.problem }], text };
+  const compiled = compilePolicy(data.value, deps);
   if (compiled.kind === 'policy') return { ...compiled, text };
   const faults = compiled.faults.map(({ path, problem }) => {
     return { ...positionOf(document, lines, path), problem: withPath(path, problem) };
@@ -154,8 +158,18 @@ function readText(path: string): string {
   }
 }
 
-function dataOf(document: Document): unknown {
-  return document.toJS({ maxAliasCount: 1000 });
+type Data =
+  | { readonly kind: 'data'; readonly value: unknown }
+  | { readonly kind: 'too-many-aliases'; readonly problem: string };
+
+/** Aliases of aliases can stand for more than memory holds; `yaml` counts them. */
+function dataOf(document: Document): Data {
+  try {
+    return { kind: 'data', value: document.toJS({ maxAliasCount: MAX_ALIASES }) };
+  } catch (error) {
+    if (!(error instanceof ReferenceError)) throw error;
+    return { kind: 'too-many-aliases', problem: error.message };
+  }
 }
 
 /** Where the value at `path` stands, or the innermost that is there. An unknown key is shown at the key. */

@@ -41,8 +41,8 @@ const SCHEMA = `
     expires_at INTEGER NOT NULL,
     PRIMARY KEY (gateway_id, client_id, resource_id)
   ) WITHOUT ROWID;
-  PRAGMA user_version = 1;
 `;
+const SCHEMA_VERSION = 1;
 
 /** The database file cannot be opened, read or written. */
 export class PortalStoreError extends FzError {
@@ -63,7 +63,8 @@ export class SqlitePortalStore implements PortalStore {
     try {
       if (path !== ':memory:') removeStaleLock(path);
       this.#database = new sqlite.Database(path);
-      this.#database.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; ${SCHEMA}`);
+      this.#database.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+      this.#createTables();
       this.#dataVersion = this.#readDataVersion();
     } catch (cause) {
       throw new PortalStoreError(`cannot open the portal's database ${path}`, { cause });
@@ -191,6 +192,16 @@ export class SqlitePortalStore implements PortalStore {
         this.#run(sql, key);
       }
     });
+  }
+
+  /** Writes only if it must: others watch the file for changes. */
+  #createTables(): void {
+    const row = this.#one('PRAGMA user_version', []);
+    const version = row ? number(row, 'user_version') : 0;
+    if (version > SCHEMA_VERSION)
+      throw new PortalStoreError('it was written by a newer version of this program');
+    if (version === SCHEMA_VERSION) return;
+    this.#database.exec(`BEGIN; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
   }
 
   #atomically(work: () => void): void {

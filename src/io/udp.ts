@@ -3,12 +3,21 @@
 // sender on top of it. Nothing here blocks; a send that would block waits in a small native queue.
 
 import type { Endpoint, IpAddress, IpFamily } from '../base/address.ts';
-import { familyOf, ipBytes, parseIp, writeAddressWords } from '../base/address.ts';
-import type { ReceiveBatch, TunBatch } from '../base/batch.ts';
+import {
+  addressFromWords,
+  endpoint,
+  familyOf,
+  ipBytes,
+  parseIp,
+  writeAddressWords,
+} from '../base/address.ts';
+import type { ReceiveBatch, TransportAead, TunBatch } from '../base/batch.ts';
+import { PATH } from '../base/batch.ts';
 import { at } from '../base/bytes.ts';
 import { FzError } from '../base/errors.ts';
 import type { Ecn, Transmit } from '../base/transmit.ts';
-import type { NativeAead } from './aead.ts';
+import { sealBatch } from '../proto/batch/segment.ts';
+import { NativeAead } from './aead.ts';
 import type { NativeAddon, ReadyCallback, SenderHandle, UdpHandle } from './native.ts';
 import { errnoName, native, receiveBatchHandle, tunBatchHandle, WOULD_BLOCK } from './native.ts';
 
@@ -239,7 +248,8 @@ export class TunnelSockets {
   }
 
   /** Segments, seals and sends every packet of the batch that has a slot. False if sends now wait (see `onDrained`). */
-  sealSend(batch: TunBatch, aead: NativeAead): boolean {
+  sealSend(batch: TunBatch, aead: TransportAead): boolean {
+    if (!(aead instanceof NativeAead)) return this.#sealInTypeScript(batch, aead);
     const waiting = this.#addon.senderSeal(
       this.#sender,
       aead.handle,
@@ -263,6 +273,18 @@ export class TunnelSockets {
 
   close(): void {
     for (const socket of this.sockets) socket.close();
+  }
+
+  /** For a cipher that native code cannot use: the twin seals, each datagram is one send. */
+  #sealInTypeScript(batch: TunBatch, aead: TransportAead): boolean {
+    for (const { slot, ecn, bytes } of sealBatch(batch, aead).datagrams) {
+      const row = slot * PATH.stride;
+      const address = addressFromWords(aead.paths, row + PATH.remote);
+      const destination = endpoint(address, at(aead.paths, row + PATH.remotePort));
+      const source = endpoint(addressFromWords(aead.paths, row + PATH.local), 0);
+      this.send({ source, destination, payload: bytes, ecn });
+    }
+    return !this.#isBlocked;
   }
 
   #block(): void {

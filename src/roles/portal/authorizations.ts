@@ -16,8 +16,10 @@ export const AUTHORIZATION_TIMEOUT_MS = 15_000;
 
 // Implementation
 
-/** A client asks at most every 2 s and resource (client 7.3); an honest one stays far below this. */
-const MAX_REQUESTS_PER_CLIENT = 256;
+/** How long a `ref` is known: an answer that comes too late is then no mistake of the gateway. */
+const REF_LIFETIME_MS = 60_000;
+/** Refs of one client; it asks at most every 2 s and resource (client 7.3). */
+const MAX_REFS_PER_CLIENT = 1024;
 /** Candidates that wait for their authorization; an agent has about ten. */
 export const MAX_HELD_CANDIDATES = 64;
 /** Bytes of a `ref`: not to be guessed. */
@@ -33,7 +35,7 @@ export interface PendingAuthorization {
 
 export type Acknowledgement =
   | { readonly kind: 'first'; readonly pending: PendingAuthorization }
-  /** The client has its answer already, or asked anew and got it by another `ref`. */
+  /** The client has its answer already, by another `ref` or because the time was over. */
   | { readonly kind: 'repeated' }
   | { readonly kind: 'invalid-ref' };
 
@@ -79,7 +81,7 @@ export class AuthorizationBook {
   /** A new request, or one to replace the last for the same resource. `undefined`: the client has too many. */
   open(row: AuthorizationRow, client: SessionId, now: Instant): string | undefined {
     const count = this.#refsOfClient.get(client) ?? 0;
-    if (count >= MAX_REQUESTS_PER_CLIENT) return undefined;
+    if (count >= MAX_REFS_PER_CLIENT) return undefined;
     const key = pendingKey(client, row.resourceId);
     const deadline = later(now, AUTHORIZATION_TIMEOUT_MS);
     const heldCandidates = this.#pending.get(key)?.heldCandidates ?? [];
@@ -90,7 +92,7 @@ export class AuthorizationBook {
   /** A further `ref` for a row that the client does not wait for, or whose message is sent again. */
   refFor(row: AuthorizationRow, client: SessionId, now: Instant): string | undefined {
     const count = this.#refsOfClient.get(client) ?? 0;
-    if (count >= MAX_REQUESTS_PER_CLIENT) return undefined;
+    if (count >= MAX_REFS_PER_CLIENT) return undefined;
     return this.#newRef(pendingKey(client, row.resourceId), row.gatewayId, client, now);
   }
 
@@ -214,7 +216,7 @@ export class AuthorizationBook {
       key,
       gatewayId,
       client,
-      expiresAt: later(now, AUTHORIZATION_TIMEOUT_MS),
+      expiresAt: later(now, REF_LIFETIME_MS),
     });
     this.#refsOfClient.set(client, (this.#refsOfClient.get(client) ?? 0) + 1);
     return ref;
