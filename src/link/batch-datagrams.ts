@@ -1,0 +1,56 @@
+// The cold way out of a batch: datagrams as objects of their own, copied, because the slab is reused when the batch handler
+// returns. For control traffic and for whatever the hot path did not recognise.
+
+import { addressFromWords, type Endpoint, endpoint } from '../base/address.ts';
+import { DATAGRAM, type ReceiveBatch, RUN } from '../base/batch.ts';
+import { at } from '../base/bytes.ts';
+import type { Ecn } from '../base/transmit.ts';
+import type { Datagram } from './dispatch.ts';
+
+export interface ReceivedDatagram extends Datagram {
+  readonly ecn: Ecn;
+}
+
+/** Every datagram of the run at `row`. */
+export function datagramsOfRun(batch: ReceiveBatch, row: number): ReceivedDatagram[] {
+  const { runs } = batch;
+  const start = at(runs, row + RUN.offset);
+  const end = start + at(runs, row + RUN.length);
+  const segmentLength = at(runs, row + RUN.segmentLength);
+  if (segmentLength <= 0) return [];
+  const datagrams: ReceivedDatagram[] = [];
+  for (let offset = start; offset < end; offset += segmentLength) {
+    datagrams.push(copied(batch, row, offset, Math.min(segmentLength, end - offset)));
+  }
+  return datagrams;
+}
+
+/** A datagram that `open` found foreign to its run; `row` is its datagram row. */
+export function foreignDatagram(batch: ReceiveBatch, row: number): ReceivedDatagram {
+  const { datagrams } = batch;
+  const run = at(datagrams, row + DATAGRAM.run) * RUN.stride;
+  const offset = at(datagrams, row + DATAGRAM.offset);
+  return copied(batch, run, offset, at(datagrams, row + DATAGRAM.rawLength));
+}
+
+function copied(
+  batch: ReceiveBatch,
+  row: number,
+  offset: number,
+  length: number,
+): ReceivedDatagram {
+  return {
+    bytes: batch.slab.slice(offset, offset + length),
+    from: endpointAt(batch.runs, row + RUN.remote),
+    local: endpointAt(batch.runs, row + RUN.local),
+    ecn: ecnOf(at(batch.runs, row + RUN.ecn)),
+  };
+}
+
+function endpointAt(runs: Int32Array, index: number): Endpoint {
+  return endpoint(addressFromWords(runs, index), at(runs, index + 4));
+}
+
+function ecnOf(bits: number): Ecn {
+  return (bits & 3) as Ecn;
+}

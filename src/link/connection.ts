@@ -1,0 +1,447 @@
+// One connection to one peer: an ICE agent that finds the path, a WireGuard tunnel that seals what goes over it, and the life
+// cycle that binds them (connectivity 4.5 to 4.8). It knows neither relays nor other connections; the node routes datagrams
+// and addresses.
+//
+//   connecting ── nominated ──▶ connected ⇄ idle          any ── failure ──▶ failed
+//
+// A client is controlling and starts all handshakes that a nomination calls for, a gateway is controlled and starts none
+// (connectivity 7.9).
+
+import type { Endpoint } from '../base/address.ts';
+import { equalBytes, equalSecrets } from '../base/bytes.ts';
+import type { PeerId, RelayId } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import { earliest, type Instant } from '../base/time.ts';
+import type { Ecn } from '../base/transmit.ts';
+import { IceAgent } from '../proto/ice/agent.ts';
+import type { IceCredentials } from '../proto/ice/binding-messages.ts';
+import type { IceCandidate } from '../proto/ice/candidate.ts';
+import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
+import type { OpenedInitiation } from '../proto/wireguard/handshake.ts';
+import { Tunnel, type TunnelDropReason, type TunnelOutcome } from '../proto/wireguard/tunnel.ts';
+import type { StunMessage } from '../wire/stun/message.ts';
+import { RemoteCandidateBook } from './candidates.ts';
+import type {
+  ConnectionConfig,
+  ConnectionDeps,
+  ConnectionEvent,
+  ConnectionSnapshot,
+  ConnectionState,
+  ConnectionTerms,
+  Outgoing,
+  PacketOutcome,
+} from './connection-types.ts';
+import type { Addressee } from './demux.ts';
+import { type FailureReason, LifeCycle } from './life-cycle.ts';
+import { type Path, pathOf } from './path.ts';
+import { TUNNEL_TIMING, timingsOf } from './timing.ts';
+
+// Specification
+
+/** connectivity 3, proactive handshake debounce. */
+const PROACTIVE_HANDSHAKE_DEBOUNCE_MS = 20_000;
+
+// Implementation
+
+/** How long after bulk data its timers (10 s and more) are looked at; saves doing so for each batch. */
+const MAX_DEADLINE_LAG_MS = 100;
+
+export class Connection implements Addressee {
+  readonly id: PeerId;
+  readonly index: number;
+  readonly remotePublicKey: Uint8Array;
+  readonly username: string;
+  /** Changes when the connection migrates (connectivity 4.10). */
+  relay: RelayId | undefined;
+  /** When it wants `handleTimeout`, as its owner last learnt from `pollTimeout`; never if infinite. */
+  deadline: number = Number.POSITIVE_INFINITY;
+  readonly #config: ConnectionConfig;
+  readonly #log: Log;
+  readonly #agent: IceAgent;
+  readonly #tunnel: Tunnel;
+  readonly #remotes = new RemoteCandidateBook();
+  readonly #createdAt: Instant;
+  readonly #life: LifeCycle;
+  readonly #slots = new Set<number>();
+  #lastProactiveHandshakeAt: Instant | undefined;
+  #hasSession = false;
+  #wasEstablished = false;
+  #outgoing: Outgoing[] = [];
+  #events: ConnectionEvent[] = [];
+  #now: Instant;
+
+  constructor(config: ConnectionConfig, deps: ConnectionDeps, now: Instant) {
+    this.id = config.id;
+    this.index = config.index;
+    this.remotePublicKey = config.remotePublicKey;
+    this.username = `${config.localCredentials.ufrag}:${config.remoteCredentials.ufrag}`;
+    this.relay = config.relay;
+    this.#config = config;
+    this.#log = deps.log.child('link.connection', { peer: config.id, index: config.index });
+    this.#createdAt = now;
+    this.#now = now;
+    this.#life = new LifeCycle(now);
+    this.#agent = new IceAgent(
+      {
+        role: config.role === 'client' ? 'controlling' : 'controlled',
+        localCredentials: config.localCredentials,
+        remoteCredentials: config.remoteCredentials,
+        timing: timingsOf(config.role).active,
+        allowLoopback: config.allowLoopback,
+      },
+      { crypto: deps.crypto, log: this.#log },
+      now,
+    );
+    this.#tunnel = new Tunnel(
+      { ...TUNNEL_TIMING, ...config, connectionIndex: config.index },
+      { ...deps, log: this.#log },
+      now,
+    );
+  }
+
+  /** A Binding request, or a response to one of our requests, that came from `from` to `local`. */
+  handleStun(message: StunMessage, from: Endpoint, local: Endpoint, now: Instant): boolean {
+    this.#advance(now);
+    const accepted = this.#agent.handleStun(message, { source: from, local }, now);
+    this.#settle();
+    return accepted;
+  }
+
+  /** The answer goes back the way the initiation came, nominated or not (connectivity 14.10). */
+  handleInitiation(
+    opened: OpenedInitiation,
+    from: Endpoint,
+    local: Endpoint,
+    now: Instant,
+  ): TunnelDropReason | undefined {
+    this.#advance(now);
+    return this.#finish(this.#tunnel.handleInitiation(opened, now), from, local);
+  }
+
+  handleResponse(
+    message: Uint8Array,
+    from: Endpoint,
+    local: Endpoint,
+    now: Instant,
+  ): TunnelDropReason | undefined {
+    this.#advance(now);
+    return this.#finish(this.#tunnel.handleResponse(message, now), from, local);
+  }
+
+  handleCookieReply(
+    message: Uint8Array,
+    from: Endpoint,
+    local: Endpoint,
+    now: Instant,
+  ): TunnelDropReason | undefined {
+    this.#advance(now);
+    return this.#finish(this.#tunnel.handleCookieReply(message, now), from, local);
+  }
+
+  /** One data message of the cold path: its packet, `undefined` for a keepalive, or why it was dropped. */
+  handleData(message: Uint8Array, now: Instant): Uint8Array | TunnelDropReason | undefined {
+    this.#advance(now);
+    const outcome = this.#tunnel.handleData(message, now);
+    if (outcome.kind === 'packet') this.#noteActivity();
+    this.#settle();
+    if (outcome.kind === 'dropped') return outcome.reason;
+    return outcome.kind === 'packet' ? outcome.bytes : undefined;
+  }
+
+  /** Hot: a data message that was opened in a batch. The owner calls `settle` once per batch. */
+  acceptData(slot: number, low: number, high: number, length: number, now: Instant): boolean {
+    if (!this.#tunnel.acceptCounter(slot, low, high, length, now)) return false;
+    if (length > 0) this.#noteBulk(now);
+    return true;
+  }
+
+  /** In the order of connectivity 10. */
+  handleTimeout(now: Instant): void {
+    this.#advance(now);
+    if (this.#life.kind === 'failed') return;
+    this.#agent.handleTimeout(now);
+    this.#handleAgentEvents();
+    if (this.#life.goIdle(now)) this.#agent.setTiming(timingsOf(this.#config.role).idle, now);
+    if (this.#life.hasNoCandidates(now)) return this.#fail('no-candidates');
+    if (this.#life.isDisconnected(now)) return this.#fail('ice-disconnected');
+    this.#tunnel.handleTimeout(now);
+    this.#settle();
+  }
+
+  /** The candidate to signal if it is new to the agent. */
+  addLocalCandidate(info: LocalCandidateInfo, now: Instant): IceCandidate | undefined {
+    this.#advance(now);
+    const added = this.#agent.addLocalCandidate(info, now);
+    if (added) this.#noteActivity();
+    this.#settle();
+    return added;
+  }
+
+  /** The candidate to signal as invalid if the agent knew it. */
+  removeLocalCandidate(info: LocalCandidateInfo, now: Instant): IceCandidate | undefined {
+    this.#advance(now);
+    const removed = this.#agent.removeLocalCandidate(info, now);
+    if (removed) this.#noteActivity();
+    this.#settle();
+    return removed;
+  }
+
+  /** A signalled candidate (connectivity 5.7, node level). */
+  addRemoteCandidate(candidate: IceCandidate, now: Instant): void {
+    this.#advance(now);
+    this.#life.noteRemoteCandidate();
+    this.#agent.addRemoteCandidate(candidate, now);
+    this.#remotes.add(candidate);
+    for (const guess of this.#remotes.guess()) this.#agent.addRemoteCandidate(guess, now);
+    this.#identifyRemote(candidate);
+    this.#noteActivity();
+    this.#settle();
+  }
+
+  removeRemoteCandidate(candidate: IceCandidate, now: Instant): void {
+    this.#advance(now);
+    this.#remotes.remove(candidate);
+    this.#agent.removeRemoteCandidate(candidate, now);
+    this.#agent.handleTimeout(now);
+    this.#noteActivity();
+    this.#settle();
+  }
+
+  /** The portal authorized another resource over this connection (connectivity 4.3, on reuse). */
+  reuse(now: Instant): readonly IceCandidate[] {
+    this.#advance(now);
+    this.#noteActivity();
+    if (this.#config.role === 'client') this.#startHandshake();
+    this.#settle();
+    return this.#agent.localCandidates();
+  }
+
+  /** Hot: the key slot for bulk data or -1. Counts as activity and as something sent. */
+  sendSlot(now: Instant): number {
+    this.#noteBulk(now);
+    const slot = this.#tunnel.sendSlot(now);
+    if (slot >= 0) this.#tunnel.noteSent(now);
+    return slot;
+  }
+
+  /** One inner packet of the cold path. */
+  sendPacket(packet: Uint8Array, ecn: Ecn, now: Instant): PacketOutcome {
+    this.#advance(now);
+    if (this.#life.kind === 'connecting') return 'still-connecting';
+    if (this.#life.kind === 'failed') return 'failed';
+    this.#noteActivity();
+    // Deviates from connectivity 7.9: a client does not wait up to 10 s for the renewal of a session that it may no longer use.
+    const mayInitiate = this.#config.role === 'client' && this.#hasSession;
+    if (mayInitiate && this.#tunnel.sendSlot(now) < 0) this.#tunnel.startHandshake(now);
+    const outcome = this.#tunnel.sealPacket(packet, now);
+    if (outcome.kind === 'sealed') this.#send(outcome.datagram, ecn);
+    this.#settle();
+    if (outcome.kind === 'dropped') return outcome.reason;
+    return outcome.kind === 'sealed' ? 'sent' : 'waiting';
+  }
+
+  /** Brings the events and datagrams of the machines inside to the queues below; after a batch of hot calls. */
+  settle(now: Instant): void {
+    this.#advance(now);
+    this.#settle();
+  }
+
+  /** Wipes all keys. Nothing is called afterwards. */
+  close(): void {
+    this.#tunnel.close();
+  }
+
+  pollEvent(): ConnectionEvent | undefined {
+    return this.#events.shift();
+  }
+
+  pollOutgoing(): Outgoing | undefined {
+    return this.#outgoing.shift();
+  }
+
+  pollTimeout(): Instant | undefined {
+    if (this.#life.kind === 'failed') return this.#now;
+    return earliest(
+      this.#agent.pollTimeout(),
+      this.#tunnel.pollTimeout(),
+      this.#life.pollTimeout(),
+    );
+  }
+
+  /** connectivity 4.3: the same terms in every byte. */
+  matches(terms: ConnectionTerms): boolean {
+    const own = this.#config;
+    return (
+      this.#life.kind !== 'failed' &&
+      isSameCredentials(own.localCredentials, terms.localCredentials) &&
+      isSameCredentials(own.remoteCredentials, terms.remoteCredentials) &&
+      equalBytes(own.remotePublicKey, terms.remotePublicKey) &&
+      equalSecrets(own.presharedKey, terms.presharedKey)
+    );
+  }
+
+  get state(): ConnectionState {
+    return this.#life.kind;
+  }
+
+  get failure(): FailureReason | undefined {
+    return this.#life.failure;
+  }
+
+  get path(): Path | undefined {
+    return this.#life.path;
+  }
+
+  /** Key slots of its sessions. */
+  get slots(): Iterable<number> {
+    return this.#slots;
+  }
+
+  snapshot(): ConnectionSnapshot {
+    return {
+      peer: this.id,
+      state: this.state,
+      index: this.index,
+      relay: this.relay,
+      path: this.path,
+      ageMs: this.#now - this.#createdAt,
+      ice: this.#agent.snapshot(),
+      tunnel: this.#tunnel.snapshot(),
+    };
+  }
+
+  /** Agent first: a nomination starts the handshake, whose initiation goes out before the nominating check (connectivity 4.7). */
+  #settle(): void {
+    if (this.#life.kind === 'failed') return;
+    this.#handleAgentEvents();
+    this.#handleTunnelEvents();
+    this.#drainTunnel();
+    for (let out = this.#agent.pollTransmit(); out; out = this.#agent.pollTransmit()) {
+      this.#outgoing.push({ ...out, ecn: 0, isRelayed: false });
+    }
+  }
+
+  #handleAgentEvents(): void {
+    for (let event = this.#agent.pollEvent(); event; event = this.#agent.pollEvent()) {
+      switch (event.kind) {
+        case 'nominated':
+          this.#adoptPath(pathOf(event));
+          break;
+        case 'state':
+          this.#life.noteIceState(event.state, this.#now);
+          break;
+      }
+    }
+  }
+
+  #adoptPath(path: Path): void {
+    const waiting = this.#life.adoptPath(path, this.#now);
+    if (waiting === undefined) return;
+    this.#log.info('path changed', { kind: path.kind, sinceSetUpMs: this.#now - this.#createdAt });
+    this.#events.push({ kind: 'path-changed', path });
+    for (const datagram of waiting) this.#send(datagram, 0);
+    this.#announce();
+    if (this.#config.role === 'client') this.#startHandshake();
+  }
+
+  /** The path was nominated before the peer said what its address is (connectivity 4.5, path kind). */
+  #identifyRemote(candidate: IceCandidate): void {
+    const { path } = this.#life;
+    if (path?.remote.key !== candidate.address.key || path.remoteKind !== 'prflx') return;
+    const known = pathOf({ ...path, remoteKind: candidate.kind });
+    this.#life.redescribePath(known);
+    this.#events.push({ kind: 'path-changed', path: known });
+  }
+
+  #handleTunnelEvents(): void {
+    for (let event = this.#tunnel.pollEvent(); event; event = this.#tunnel.pollEvent()) {
+      switch (event.kind) {
+        case 'established':
+          this.#hasSession = true;
+          this.#announce();
+          break;
+        case 'session-installed':
+          this.#slots.add(event.slot);
+          this.#events.push(event);
+          break;
+        case 'session-removed':
+          this.#slots.delete(event.slot);
+          this.#events.push(event);
+          break;
+        case 'expired':
+          this.#fail('wireguard-expired');
+          return;
+      }
+    }
+  }
+
+  /** Established means both: a handshake is complete and a path is nominated (connectivity 1). Said once. */
+  #announce(): void {
+    if (this.#wasEstablished || !this.#hasSession || this.path === undefined) return;
+    this.#wasEstablished = true;
+    this.#events.push({ kind: 'established' });
+  }
+
+  #drainTunnel(): void {
+    const tunnel = this.#tunnel;
+    for (let bytes = tunnel.pollDatagram(); bytes; bytes = tunnel.pollDatagram()) {
+      this.#send(bytes, 0);
+    }
+  }
+
+  /** To the nominated path, or kept until there is one (connectivity 4.11). */
+  #send(payload: Uint8Array, ecn: Ecn): void {
+    const { path } = this.#life;
+    if (path === undefined) {
+      this.#life.buffer(payload);
+      return;
+    }
+    const isRelayed = path.localKind === 'relayed';
+    this.#outgoing.push({ local: path.local, remote: path.remote, payload, ecn, isRelayed });
+  }
+
+  /** What the tunnel answers goes back the way the message came (connectivity 14.10). */
+  #finish(outcome: TunnelOutcome, from: Endpoint, local: Endpoint): TunnelDropReason | undefined {
+    if (outcome.kind === 'reply') {
+      const payload = outcome.datagram;
+      this.#outgoing.push({ local, remote: from, payload, ecn: 0, isRelayed: false });
+    }
+    this.#settle();
+    return outcome.kind === 'dropped' ? outcome.reason : undefined;
+  }
+
+  /** Only of a client: unless one is under way or one was started a moment ago (connectivity 4.5). */
+  #startHandshake(): void {
+    const last = this.#lastProactiveHandshakeAt;
+    if (last !== undefined && this.#now - last < PROACTIVE_HANDSHAKE_DEBOUNCE_MS) return;
+    this.#lastProactiveHandshakeAt = this.#now;
+    this.#tunnel.startHandshake(this.#now);
+  }
+
+  /** Hot: bulk data moves timers without telling; its exact deadline is computed soon, and only then. */
+  #noteBulk(now: Instant): void {
+    if (this.#life.noteActivity(now)) this.#wake(now);
+    if (this.deadline > now + MAX_DEADLINE_LAG_MS) this.deadline = now + MAX_DEADLINE_LAG_MS;
+  }
+
+  #noteActivity(): void {
+    if (this.#life.noteActivity(this.#now)) this.#wake(this.#now);
+  }
+
+  #wake(now: Instant): void {
+    this.#agent.setTiming(timingsOf(this.#config.role).active, now);
+  }
+
+  #fail(reason: FailureReason): void {
+    this.#log.info('connection failed', { reason, state: this.state });
+    this.#life.fail(reason);
+  }
+
+  #advance(now: Instant): void {
+    if (now > this.#now) this.#now = now;
+  }
+}
+
+function isSameCredentials(a: IceCredentials, b: IceCredentials): boolean {
+  return a.ufrag === b.ufrag && a.password === b.password;
+}

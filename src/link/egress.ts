@@ -1,0 +1,69 @@
+// The way out: what a connection wants sent, put on the wire directly or as ChannelData to the relay that owns the local
+// address (connectivity 5.15, 8.1, 8.2). The relay is the one of that address, not the one the connection prefers for new
+// candidates (connectivity 14.9).
+
+import { Counters } from '../base/counters.ts';
+import type { Instant } from '../base/time.ts';
+import type { Transmit } from '../base/transmit.ts';
+import type { Outgoing } from './connection-types.ts';
+import type { Path, Route } from './path.ts';
+import type { Relays } from './relays.ts';
+
+export type EgressDropReason = 'no-relay' | 'no-channel';
+
+export class Egress {
+  readonly drops: Counters<EgressDropReason> = new Counters();
+  readonly #relays: Relays;
+  #transmits: Transmit[] = [];
+
+  constructor(relays: Relays) {
+    this.#relays = relays;
+  }
+
+  send(out: Outgoing, now: Instant): EgressDropReason | undefined {
+    const { local, remote, payload, ecn } = out;
+    const relay = this.#relays.findByRelayed(local);
+    if (relay === undefined) {
+      if (out.isRelayed) return this.#drop('no-relay');
+      this.#transmits.push({ source: local, destination: remote, payload, ecn });
+      return undefined;
+    }
+    const isSent = this.#relays.send(relay, remote, { payload, ecn }, now);
+    return isSent ? undefined : this.#drop('no-channel');
+  }
+
+  /** How bulk data gets to the end of `path` now; a missing channel is asked for. */
+  routeOf(path: Path, now: Instant): Route | undefined {
+    const { local, remote } = path;
+    const relay = this.#relays.findByRelayed(local);
+    if (relay === undefined) {
+      if (path.localKind === 'relayed') return undefined;
+      return { kind: 'direct', source: local, destination: remote };
+    }
+    const { allocation } = relay;
+    if (allocation.channelTo(remote, now) === undefined) {
+      this.#relays.bindChannel(relay, remote, now);
+    }
+    const channel = allocation.channelTo(remote, now);
+    const server = allocation.activeEndpoint;
+    if (channel === undefined || server === undefined) return undefined;
+    return { kind: 'channel', relay: server, channel };
+  }
+
+  clear(): void {
+    this.#transmits = [];
+  }
+
+  pollTransmit(): Transmit | undefined {
+    return this.#transmits.shift();
+  }
+
+  get isEmpty(): boolean {
+    return this.#transmits.length === 0;
+  }
+
+  #drop(reason: EgressDropReason): EgressDropReason {
+    this.drops.add(reason);
+    return reason;
+  }
+}

@@ -1,0 +1,119 @@
+// Who gets which of our own candidates, and on which relay (connectivity 5.3 and 4.10): host addresses of the interfaces, what the
+// relays report, and migration when a relay goes. What an agent finds new is signalled to its peer.
+
+import type { Endpoint } from '../base/address.ts';
+import type { RelayId } from '../base/ids.ts';
+import type { Random } from '../base/random.ts';
+import type { Instant } from '../base/time.ts';
+import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
+import { hostCandidates, seedCandidates } from './candidates.ts';
+import type { Connection } from './connection.ts';
+import type { Registry } from './registry.ts';
+import type { Relays, RelaysEvent } from './relays.ts';
+import type { Signalling } from './signalling.ts';
+
+export interface GatheringDeps {
+  readonly random: Random;
+  readonly relays: Relays;
+  readonly registry: Registry;
+  readonly signals: Signalling;
+}
+
+export class Gathering {
+  readonly #deps: GatheringDeps;
+  #hosts: readonly LocalCandidateInfo[] = [];
+  /** Some connection has no relay: it lost it, or there was none. */
+  #hasHomeless = false;
+
+  constructor(deps: GatheringDeps) {
+    this.#deps = deps;
+  }
+
+  handleRelayEvent(event: RelaysEvent, now: Instant): void {
+    const connections = this.#deps.registry.all();
+    switch (event.kind) {
+      case 'candidate-added':
+        // connectivity 14.20: whichever relay told us about an address of ours, every connection may use it.
+        for (const connection of connections) {
+          const isFor = event.candidate.kind !== 'relayed' || connection.relay === event.relay;
+          if (isFor) this.#offer(connection, [event.candidate], now);
+        }
+        return;
+      case 'candidate-removed':
+        for (const connection of connections) this.#withdraw(connection, event.candidate, now);
+        return;
+      case 'relay-gone':
+        for (const connection of connections) {
+          if (connection.relay === event.relay) connection.relay = undefined;
+        }
+        this.#hasHomeless = true;
+        return;
+      case 'channels-changed':
+      case 'no-relays':
+        return;
+    }
+  }
+
+  /** connectivity 14.19. Host candidates are never withdrawn (connectivity 5.3). */
+  setLocalAddresses(addresses: readonly Endpoint[], now: Instant): void {
+    this.#hosts = hostCandidates(addresses);
+    for (const connection of this.#deps.registry.all()) this.#offer(connection, this.#hosts, now);
+  }
+
+  /** The sockets are others now. */
+  forgetLocalAddresses(): void {
+    this.#hosts = [];
+  }
+
+  /** What a connection starts with. */
+  seed(connection: Connection, now: Instant): void {
+    if (connection.relay === undefined) this.#hasHomeless = true;
+    this.#offer(connection, this.#candidatesOf(connection.relay), now);
+  }
+
+  /** On reuse everything is said again, because the peer may have forgotten it (connectivity 4.3). */
+  repeat(connection: Connection, now: Instant): void {
+    for (const candidate of connection.reuse(now)) {
+      this.#deps.signals.add(connection.id, candidate);
+    }
+    this.#offer(connection, this.#candidatesOf(connection.relay), now);
+  }
+
+  /** connectivity 4.10: connections without a relay get one, now or as soon as one can be sampled. */
+  migrate(now: Instant): void {
+    if (!this.#hasHomeless) return;
+    const { registry, relays, random } = this.#deps;
+    for (const connection of registry.all()) {
+      if (connection.relay !== undefined) continue;
+      const relay = relays.sample(random);
+      if (relay === undefined) return;
+      connection.relay = relay;
+      this.#offer(connection, this.#candidatesOf(relay), now);
+    }
+    this.#hasHomeless = false;
+  }
+
+  get hasLocalAddresses(): boolean {
+    return this.#hosts.length > 0;
+  }
+
+  #candidatesOf(relay: RelayId | undefined): readonly LocalCandidateInfo[] {
+    const { relays } = this.#deps;
+    const chosen = relay === undefined ? undefined : relays.get(relay);
+    return seedCandidates(this.#hosts, chosen, relays.all());
+  }
+
+  #offer(connection: Connection, candidates: readonly LocalCandidateInfo[], now: Instant): void {
+    for (const info of candidates) {
+      const added = connection.addLocalCandidate(info, now);
+      if (added) this.#deps.signals.add(connection.id, added);
+    }
+    this.#deps.registry.touch(connection);
+  }
+
+  #withdraw(connection: Connection, info: LocalCandidateInfo, now: Instant): void {
+    const removed = connection.removeLocalCandidate(info, now);
+    if (removed) this.#deps.signals.remove(connection.id, removed);
+    this.#deps.registry.touch(connection);
+  }
+}

@@ -1,0 +1,79 @@
+// What goes into and comes out of a node (`node.ts`).
+
+import type { TransportAead } from '../base/batch.ts';
+import type { CryptoProvider } from '../base/crypto.ts';
+import type { PeerId } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import type { WallClock } from '../base/time.ts';
+import type { Ecn } from '../base/transmit.ts';
+import type { TunnelDropReason } from '../proto/wireguard/tunnel.ts';
+import type { ConnectionSnapshot, PacketOutcome } from './connection-types.ts';
+import type { ArrivalDropReason } from './dispatch.ts';
+import type { EgressDropReason } from './egress.ts';
+import type { FailureReason } from './life-cycle.ts';
+import type { Path } from './path.ts';
+import type { RelaySnapshot } from './relays.ts';
+import type { CandidateEvent } from './signalling.ts';
+import type { LinkRole } from './timing.ts';
+
+export interface NodeConfig {
+  readonly role: LinkRole;
+  /** Connect without any relay where our own addresses are known (connectivity 14.19). */
+  readonly allowNoRelays?: boolean;
+  /** Accept candidates of peers on this very machine. */
+  readonly allowLoopback?: boolean;
+}
+
+export interface NodeDeps {
+  readonly crypto: CryptoProvider;
+  readonly random: Random;
+  readonly aead: TransportAead;
+  readonly wallClock: WallClock;
+  readonly log: Log;
+}
+
+/** `no-relays`: nothing was changed; an existing connection stays (connectivity 4.3). */
+export type UpsertOutcome = 'created' | 'reused' | 'replaced' | 'no-relays';
+
+export type NodeEvent =
+  | CandidateEvent
+  /** Once: a handshake is complete and a path is nominated. */
+  | { readonly kind: 'connection-established'; readonly peer: PeerId }
+  | { readonly kind: 'connection-failed'; readonly peer: PeerId; readonly reason: FailureReason }
+  /** By us: a goodbye was sent, or the node was reset. */
+  | { readonly kind: 'connection-closed'; readonly peer: PeerId }
+  | { readonly kind: 'path-changed'; readonly peer: PeerId; readonly path: Path }
+  /** The last relay is gone by itself: the portal should be asked for others. */
+  | { readonly kind: 'no-relays' };
+
+/** An inner packet that came by the cold path. */
+export interface InnerPacket {
+  readonly peer: PeerId;
+  readonly bytes: Uint8Array;
+  /** Of the outer datagram. */
+  readonly ecn: Ecn;
+}
+
+/** `waiting`: it goes out when the handshake that is under way completes. */
+export type SendOutcome = PacketOutcome | 'unknown-peer';
+
+export type NodeDropReason =
+  | ArrivalDropReason
+  | TunnelDropReason
+  /** A STUN message that its connection's agent refused; the agent counts why. */
+  | 'refused-by-agent'
+  | 'truncated'
+  | 'session-gone'
+  | 'malformed-candidate'
+  | 'candidate-for-unknown-peer';
+
+export interface NodeSnapshot {
+  readonly connections: readonly ConnectionSnapshot[];
+  readonly relays: readonly RelaySnapshot[];
+  /** How full the tables are that remote input could make grow. */
+  readonly tables: Readonly<Record<string, number>>;
+  readonly drops: Readonly<Record<string, number>>;
+  readonly notSent: Readonly<Record<EgressDropReason, number>>;
+  readonly handshakes: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,473 @@
+// The node: the local end of all connections. It owns the key pair, the relays and the connections, and routes: datagrams to
+// whom they are for (`dispatch.ts`), candidates to the connections they concern, and what a connection wants sent to the wire
+// (`egress.ts`). Implements connectivity 1, 4 and 10. It does no protocol arithmetic, no I/O, and knows no policy.
+//
+//   handleDatagram ─▶ Dispatcher ─▶ Connection ─▶ Egress ─▶ pollTransmit          bulk: handleRuns ─▶ open ─▶ handleOpened
+//                            └───▶ Relays (TURN) ─▶ candidates ─▶ Connection ─▶ Signalling ─▶ pollEvent
+//
+// After any call the owner drains `pollTransmit`, `pollEvent`, `pollPacket`, then asks for `pollTimeout`.
+
+import type { Endpoint } from '../base/address.ts';
+import { DATAGRAM, OPEN_FAILURE, type ReceiveBatch, RUN } from '../base/batch.ts';
+import { at } from '../base/bytes.ts';
+import { Counters } from '../base/counters.ts';
+import { assert } from '../base/errors.ts';
+import type { PeerId, RelayId } from '../base/ids.ts';
+import { earliest, type Instant } from '../base/time.ts';
+import type { Ecn, Transmit } from '../base/transmit.ts';
+import { type IceCandidate, parseCandidate } from '../proto/ice/candidate.ts';
+import { datagramsOfRun, foreignDatagram, type ReceivedDatagram } from './batch-datagrams.ts';
+import { Connection } from './connection.ts';
+import type { ConnectionState, ConnectionTerms } from './connection-types.ts';
+import { createIdentity, type Delivery, Dispatcher, type Identity } from './dispatch.ts';
+import { Egress } from './egress.ts';
+import { Gathering } from './gathering.ts';
+import type {
+  InnerPacket,
+  NodeConfig,
+  NodeDeps,
+  NodeDropReason,
+  NodeEvent,
+  NodeSnapshot,
+  SendOutcome,
+  UpsertOutcome,
+} from './node-types.ts';
+import { PathTable } from './path-table.ts';
+import { Registry } from './registry.ts';
+import { type RelayInfo, Relays } from './relays.ts';
+import { RunClassifier } from './run-classifier.ts';
+import { Signalling } from './signalling.ts';
+
+// Specification
+
+const KEY_LENGTH = 32; // WireGuard §5.4
+
+export class Node {
+  readonly drops: Counters<NodeDropReason> = new Counters();
+  readonly #config: NodeConfig;
+  readonly #deps: NodeDeps;
+  readonly #relays: Relays;
+  readonly #registry: Registry;
+  readonly #egress: Egress;
+  readonly #dispatcher: Dispatcher;
+  readonly #classifier: RunClassifier;
+  readonly #paths: PathTable;
+  readonly #signals = new Signalling();
+  readonly #gathering: Gathering;
+  #identity: Identity;
+  #events: NodeEvent[] = [];
+  #packets: InnerPacket[] = [];
+  #now: Instant;
+
+  constructor(config: NodeConfig, deps: NodeDeps, now: Instant) {
+    this.#config = config;
+    this.#deps = deps;
+    this.#now = now;
+    this.#relays = new Relays({
+      crypto: deps.crypto,
+      random: deps.random,
+      log: deps.log.child('link.relays'),
+    });
+    this.#registry = new Registry(deps.crypto, deps.aead.capacity);
+    this.#egress = new Egress(this.#relays);
+    this.#paths = new PathTable(deps.aead, this.#egress);
+    this.#identity = createIdentity(deps.crypto, now);
+    this.#gathering = new Gathering({
+      random: deps.random,
+      relays: this.#relays,
+      registry: this.#registry,
+      signals: this.#signals,
+    });
+    const { demux, recent, slots } = this.#registry;
+    this.#dispatcher = new Dispatcher({ crypto: deps.crypto, relays: this.#relays, demux, recent });
+    this.#classifier = new RunClassifier(slots, this.#relays);
+  }
+
+  /** Hot: says which key opens each run of bulk data; everything else is handled here and now. */
+  handleRuns(batch: ReceiveBatch, now: Instant): void {
+    for (let run = 0; run < batch.runCount; run++) {
+      const row = run * RUN.stride;
+      if (this.#classifier.classify(batch, row)) continue;
+      for (const datagram of datagramsOfRun(batch, row)) this.#handle(datagram, now);
+    }
+  }
+
+  /** Hot: what `open` made of the runs. Sets `DATAGRAM.accepted` where the counter passes the replay window. */
+  handleOpened(batch: ReceiveBatch, now: Instant): void {
+    const { datagrams } = batch;
+    let touched: Connection | undefined;
+    for (let index = 0; index < batch.datagramCount; index++) {
+      const row = index * DATAGRAM.stride;
+      const length = at(datagrams, row + DATAGRAM.length);
+      const slot = at(datagrams, row + DATAGRAM.slot);
+      const owner = length < 0 ? undefined : this.#registry.slots.ownerOf(slot);
+      if (owner === undefined) {
+        this.#handleUnopened(batch, row, now);
+        continue;
+      }
+      const low = at(datagrams, row + DATAGRAM.counterLow);
+      const high = at(datagrams, row + DATAGRAM.counterHigh);
+      const accepted = owner.acceptData(slot, low, high, length, now);
+      datagrams[row + DATAGRAM.accepted] = accepted ? 1 : 0;
+      if (touched !== undefined && touched !== owner) this.#drainOutput(touched, now);
+      touched = owner;
+    }
+    if (touched !== undefined) this.#drainOutput(touched, now);
+  }
+
+  /** One datagram of the cold path. `bytes` are kept. */
+  handleDatagram(bytes: Uint8Array, from: Endpoint, local: Endpoint, ecn: Ecn, now: Instant): void {
+    this.#handle({ bytes, from, local, ecn }, now);
+  }
+
+  /** connectivity 10: allocations, what they report, connections, migration, what expired. */
+  handleTimeout(now: Instant): void {
+    this.#advance(now);
+    this.#relays.handleTimeout(now);
+    this.#handleRelayEvents(now);
+    for (const connection of this.#registry.all()) {
+      if (connection.deadline > now) continue;
+      connection.handleTimeout(now);
+      this.#drain(connection, now);
+      this.#removeIfFailed(connection, now);
+    }
+    this.#registry.handleTimeout(now);
+  }
+
+  /** connectivity 4.3. The relay is sampled before anything is changed. */
+  upsertConnection(terms: ConnectionTerms, now: Instant): UpsertOutcome {
+    assert(terms.remotePublicKey.length === KEY_LENGTH, 'a public key has 32 bytes');
+    assert(terms.presharedKey.length === KEY_LENGTH, 'a preshared key has 32 bytes');
+    this.#advance(now);
+    const relay = this.#relays.sample(this.#deps.random);
+    if (relay === undefined && !this.#canDoWithoutRelay()) return 'no-relays';
+    const existing = this.#registry.get(terms.id);
+    if (existing?.matches(terms)) {
+      this.#gathering.repeat(existing, now);
+      this.#drainTouched(now);
+      return 'reused';
+    }
+    if (existing) this.#remove(existing, now);
+    this.#create(terms, relay, now);
+    this.#drainTouched(now);
+    return existing ? 'replaced' : 'created';
+  }
+
+  /** A candidate string that the peer signalled (connectivity 5.7, node level). */
+  addRemoteCandidate(id: PeerId, text: string, now: Instant): void {
+    this.#withCandidate(id, text, now, (connection, candidate) => {
+      connection.addRemoteCandidate(candidate, now);
+      const relay = connection.relay && this.#relays.get(connection.relay);
+      if (relay && candidate.kind !== 'host') {
+        this.#relays.bindChannel(relay, candidate.address, now);
+      }
+    });
+  }
+
+  removeRemoteCandidate(id: PeerId, text: string, now: Instant): void {
+    this.#withCandidate(id, text, now, (connection, candidate) => {
+      connection.removeRemoteCandidate(candidate, now);
+    });
+  }
+
+  /** connectivity 4.8: `goodbye` is said where there is a path, as the last packet of the connection. */
+  closeConnection(id: PeerId, goodbye: Uint8Array | undefined, now: Instant): void {
+    this.#advance(now);
+    const connection = this.#registry.get(id);
+    if (connection === undefined) return;
+    const isOpen = connection.path !== undefined;
+    if (isOpen && goodbye) connection.sendPacket(goodbye, 0, now);
+    this.#drain(connection, now);
+    this.#remove(connection, now);
+    if (isOpen) this.#events.push({ kind: 'connection-closed', peer: id });
+  }
+
+  /** Silently: the peer said goodbye. */
+  removeConnection(id: PeerId, now: Instant): void {
+    this.#advance(now);
+    const connection = this.#registry.get(id);
+    if (connection) this.#remove(connection, now);
+  }
+
+  closeAll(goodbye: Uint8Array | undefined, now: Instant): void {
+    for (const { id } of this.#registry.all()) this.closeConnection(id, goodbye, now);
+  }
+
+  /** At shutdown, after `closeAll`: gives the allocations back instead of letting them expire (relay 10.2). */
+  releaseRelays(now: Instant): void {
+    this.#relays.release(now);
+    this.#handleRelayEvents(now);
+  }
+
+  /** connectivity 4.10: `init.relays` and `relays_presence`. */
+  updateRelays(removed: readonly RelayId[], added: readonly RelayInfo[], now: Instant): void {
+    this.#advance(now);
+    this.#relays.update(removed, added, now);
+    this.#handleRelayEvents(now);
+  }
+
+  /** Host candidates that no relay has to answer for first (connectivity 14.19). */
+  setLocalAddresses(addresses: readonly Endpoint[], now: Instant): void {
+    this.#advance(now);
+    this.#gathering.setLocalAddresses(addresses, now);
+    this.#drainTouched(now);
+  }
+
+  /** A client changed networks: a new key, so that the portal derives new credentials (connectivity 4.9). */
+  reset(now: Instant): void {
+    this.#advance(now);
+    const closed = this.#registry.all();
+    for (const connection of closed) this.#remove(connection, now);
+    this.#egress.clear();
+    this.#signals.clear();
+    this.#packets = [];
+    this.#events = closed.map(({ id }) => ({ kind: 'connection-closed', peer: id }));
+    this.#gathering.forgetLocalAddresses();
+    this.#identity.privateKey.fill(0);
+    this.#identity = createIdentity(this.#deps.crypto, now);
+    this.#relays.restart(now);
+    this.#handleRelayEvents(now);
+  }
+
+  /** Hot: the key slot to seal bulk data for that peer with. Counts as activity. -1: not now; `sendPacket` may queue a packet. */
+  sendSlot(id: PeerId, now: Instant): number {
+    const connection = this.#registry.get(id);
+    if (connection === undefined) return -1;
+    const slot = connection.sendSlot(now);
+    if (slot < 0 || this.#paths.isUsable(slot)) return slot;
+    this.#paths.write(connection, now);
+    return this.#paths.isUsable(slot) ? slot : -1;
+  }
+
+  /** One inner packet of the cold path. */
+  sendPacket(id: PeerId, packet: Uint8Array, ecn: Ecn, now: Instant): SendOutcome {
+    this.#advance(now);
+    const connection = this.#registry.get(id);
+    if (connection === undefined) return 'unknown-peer';
+    const outcome = connection.sendPacket(packet, ecn, now);
+    this.#drain(connection, now);
+    return outcome;
+  }
+
+  pollPacket(): InnerPacket | undefined {
+    return this.#packets.shift();
+  }
+
+  pollTransmit(): Transmit | undefined {
+    return this.#relays.pollTransmit() ?? this.#egress.pollTransmit();
+  }
+
+  pollEvent(): NodeEvent | undefined {
+    return this.#signals.pollEvent() ?? this.#events.shift();
+  }
+
+  /** At once while output is queued (connectivity 11.30). */
+  pollTimeout(): Instant | undefined {
+    const isQueued =
+      this.#relays.hasTransmit ||
+      !this.#egress.isEmpty ||
+      !this.#signals.isEmpty ||
+      this.#events.length > 0 ||
+      this.#packets.length > 0;
+    if (isQueued) return this.#now;
+    return earliest(this.#relays.pollTimeout(), this.#registry.pollTimeout());
+  }
+
+  get publicKey(): Uint8Array {
+    return this.#identity.publicKey;
+  }
+
+  /** Hot. */
+  peerOfSlot(slot: number): PeerId | undefined {
+    return this.#registry.slots.ownerOf(slot)?.id;
+  }
+
+  hasConnection(id: PeerId): boolean {
+    return this.#registry.get(id) !== undefined;
+  }
+
+  connectionState(id: PeerId): ConnectionState | undefined {
+    return this.#registry.get(id)?.state;
+  }
+
+  snapshot(): NodeSnapshot {
+    return {
+      connections: this.#registry.all().map((connection) => connection.snapshot()),
+      relays: this.#relays.snapshot(),
+      tables: this.#registry.snapshot(),
+      drops: this.drops.snapshot(),
+      notSent: this.#egress.drops.snapshot(),
+      handshakes: this.#identity.gate.counters.snapshot(),
+    };
+  }
+
+  #handle(datagram: ReceivedDatagram, now: Instant): void {
+    this.#advance(now);
+    const arrival = this.#dispatcher.find(datagram, this.#identity, now);
+    switch (arrival.kind) {
+      case 'dropped':
+        this.drops.add(arrival.reason);
+        return;
+      case 'relay':
+        this.#relays.handleStun(arrival.relay, datagram.bytes, datagram.from, datagram.local, now);
+        this.#handleRelayEvents(now);
+        return;
+      case 'cookie': {
+        const { from, local } = arrival.datagram;
+        const payload = arrival.cookieReply;
+        this.#egress.send({ local, remote: from, payload, ecn: 0, isRelayed: false }, now);
+        return;
+      }
+      default:
+        this.#deliver(arrival, datagram.ecn, now);
+    }
+  }
+
+  #deliver(arrival: Delivery, ecn: Ecn, now: Instant): void {
+    const { to } = arrival;
+    const { bytes, from, local } = arrival.datagram;
+    let drop: NodeDropReason | undefined;
+    switch (arrival.kind) {
+      case 'stun':
+        if (!to.handleStun(arrival.message, from, local, now)) drop = 'refused-by-agent';
+        break;
+      case 'initiation':
+        drop = to.handleInitiation(arrival.opened, from, local, now);
+        break;
+      case 'response':
+        drop = to.handleResponse(bytes, from, local, now);
+        break;
+      case 'cookie-reply':
+        drop = to.handleCookieReply(bytes, from, local, now);
+        break;
+      case 'data': {
+        const outcome = to.handleData(bytes, now);
+        if (typeof outcome === 'string') drop = outcome;
+        else if (outcome) this.#packets.push({ peer: to.id, bytes: outcome, ecn });
+      }
+    }
+    if (drop) this.drops.add(drop);
+    this.#drain(to, now);
+  }
+
+  /** A row that no session takes: foreign to its run, forged, truncated, or its session went meanwhile. */
+  #handleUnopened(batch: ReceiveBatch, row: number, now: Instant): void {
+    switch (at(batch.datagrams, row + DATAGRAM.length)) {
+      case OPEN_FAILURE.foreign:
+        this.#handle(foreignDatagram(batch, row), now);
+        return;
+      case OPEN_FAILURE.notAuthenticated:
+        this.drops.add('not-authenticated');
+        return;
+      case OPEN_FAILURE.truncated:
+        this.drops.add('truncated');
+        return;
+      default:
+        this.drops.add('session-gone');
+    }
+  }
+
+  #handleRelayEvents(now: Instant): void {
+    let hasChanged = false;
+    for (let event = this.#relays.pollEvent(); event; event = this.#relays.pollEvent()) {
+      hasChanged = true;
+      if (event.kind === 'no-relays') this.#events.push(event);
+      else this.#gathering.handleRelayEvent(event, now);
+    }
+    if (!hasChanged) return;
+    this.#gathering.migrate(now);
+    this.#paths.writeRelayed(now);
+    this.#drainTouched(now);
+  }
+
+  #create(terms: ConnectionTerms, relay: RelayId | undefined, now: Instant): void {
+    const { role, allowLoopback = false } = this.#config;
+    const { privateKey, publicKey } = this.#identity;
+    const index = this.#registry.takeIndex();
+    const connection = new Connection(
+      { ...terms, role, index, privateKey, publicKey, relay, allowLoopback },
+      this.#deps,
+      now,
+    );
+    this.#registry.add(connection);
+    this.#gathering.seed(connection, now);
+  }
+
+  #withCandidate(
+    id: PeerId,
+    text: string,
+    now: Instant,
+    use: (connection: Connection, candidate: IceCandidate) => void,
+  ): void {
+    this.#advance(now);
+    const connection = this.#registry.get(id);
+    const candidate = parseCandidate(text);
+    if (connection === undefined || candidate === undefined) {
+      this.drops.add(candidate ? 'candidate-for-unknown-peer' : 'malformed-candidate');
+      return;
+    }
+    use(connection, candidate);
+    this.#drain(connection, now);
+  }
+
+  /** After anything was done to a connection: its output, then its new deadline. */
+  #drain(connection: Connection, now: Instant): void {
+    this.#drainOutput(connection, now);
+    connection.deadline = connection.pollTimeout() ?? Number.POSITIVE_INFINITY;
+  }
+
+  #drainTouched(now: Instant): void {
+    const registry = this.#registry;
+    for (let next = registry.takeTouched(); next; next = registry.takeTouched()) {
+      this.#drain(next, now);
+    }
+  }
+
+  #drainOutput(connection: Connection, now: Instant): void {
+    connection.settle(now);
+    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
+      switch (event.kind) {
+        case 'established':
+          this.#events.push({ kind: 'connection-established', peer: connection.id });
+          break;
+        case 'path-changed':
+          this.#events.push({ ...event, peer: connection.id });
+          this.#paths.write(connection, now);
+          break;
+        case 'session-installed':
+          this.#registry.slots.add(event.slot, event.localIndex, connection);
+          this.#paths.write(connection, now);
+          break;
+        case 'session-removed':
+          this.#registry.slots.remove(event.slot, connection);
+          break;
+      }
+    }
+    for (let out = connection.pollOutgoing(); out; out = connection.pollOutgoing()) {
+      const { transactionId } = out;
+      if (transactionId) this.#registry.demux.rememberTransaction(transactionId, connection, now);
+      this.#egress.send(out, now);
+    }
+  }
+
+  #removeIfFailed(connection: Connection, now: Instant): void {
+    const { id, failure } = connection;
+    if (failure === undefined) return;
+    this.#remove(connection, now);
+    this.#events.push({ kind: 'connection-failed', peer: id, reason: failure });
+  }
+
+  #remove(connection: Connection, now: Instant): void {
+    this.#registry.remove(connection, now);
+    this.#signals.forget(connection.id);
+    this.#paths.forget(connection);
+  }
+
+  #canDoWithoutRelay(): boolean {
+    return this.#config.allowNoRelays === true && this.#gathering.hasLocalAddresses;
+  }
+
+  #advance(now: Instant): void {
+    if (now > this.#now) this.#now = now;
+  }
+}

@@ -1,0 +1,334 @@
+// The relays of a node: one TURN allocation on each, which of them is offered to a connection, and what they report
+// (connectivity 4.4 and 4.10, relay 4.13 to 4.17). Sockets of relays we left are remembered, so that their late traffic is
+// swallowed instead of being taken for a peer's (connectivity 11.29).
+
+import { type Endpoint, familyOf } from '../base/address.ts';
+import type { CryptoProvider } from '../base/crypto.ts';
+import type { RelayId } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { earliest, type Instant } from '../base/time.ts';
+import type { Ecn, Transmit } from '../base/transmit.ts';
+import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
+import { Allocation } from '../proto/turn/allocation.ts';
+import type { AllocationSnapshot } from '../proto/turn/allocation-types.ts';
+import { RelayAddresses } from './relay-addresses.ts';
+import { sampleRelay } from './relay-sampling.ts';
+
+// Specification
+
+/** connectivity 3, remembered relays after a disconnect. */
+const MAX_LEFT_SOCKETS = 64;
+
+// Implementation
+
+/** The portal hands out two (relay 4.14). */
+const MAX_RELAYS = 16;
+const MAX_SOCKETS_PER_RELAY = 2;
+const SOFTWARE = 'firezone-gateway';
+
+/** One relay of the portal's list (relay 4.1). */
+export interface RelayInfo {
+  readonly id: RelayId;
+  /** Server sockets, at most one of each address family. */
+  readonly addresses: readonly Endpoint[];
+  readonly username: string;
+  readonly password: string;
+  readonly realm: string;
+}
+
+export interface Relay {
+  readonly info: RelayInfo;
+  readonly allocation: Allocation;
+  /** What it reported last: per kind and family one candidate (connectivity 5.2). */
+  readonly candidates: Map<string, LocalCandidateInfo>;
+  /** Deviates from relay 4.13: one that refuses an allocation is not offered to connections (relay 10.5). */
+  readonly rtt: number | undefined;
+}
+
+export interface RelaySnapshot extends AllocationSnapshot {
+  readonly id: RelayId;
+}
+
+export type RelaysEvent =
+  | {
+      readonly kind: 'candidate-added';
+      readonly relay: RelayId;
+      readonly candidate: LocalCandidateInfo;
+    }
+  | { readonly kind: 'candidate-removed'; readonly candidate: LocalCandidateInfo }
+  /** Some path through a relay may be written differently now. */
+  | { readonly kind: 'channels-changed' }
+  /** The relay is no longer there: connections that used it must migrate. */
+  | { readonly kind: 'relay-gone'; readonly relay: RelayId }
+  /** The last one gave up by itself. */
+  | { readonly kind: 'no-relays' };
+
+export class Relays {
+  readonly #deps: { readonly crypto: CryptoProvider; readonly random: Random; readonly log: Log };
+  readonly #relays = new Map<RelayId, Relay>();
+  readonly #addresses = new RelayAddresses<Relay>(MAX_RELAYS * MAX_SOCKETS_PER_RELAY);
+  readonly #byServer = new Map<string, Relay>();
+  readonly #byRelayed = new Map<string, Relay>();
+  /** Sockets of relays we left; the oldest are forgotten. */
+  readonly #left = new Set<string>();
+  #transmits: Transmit[] = [];
+  #events: RelaysEvent[] = [];
+
+  constructor(deps: {
+    readonly crypto: CryptoProvider;
+    readonly random: Random;
+    readonly log: Log;
+  }) {
+    this.#deps = deps;
+  }
+
+  handleTimeout(now: Instant): void {
+    for (const relay of this.#relays.values()) {
+      relay.allocation.handleTimeout(now);
+      this.#settle(relay);
+    }
+  }
+
+  /** A STUN message from one of the relay's sockets. */
+  handleStun(
+    relay: Relay,
+    bytes: Uint8Array,
+    from: Endpoint,
+    local: Endpoint,
+    now: Instant,
+  ): boolean {
+    const accepted = relay.allocation.handleDatagram(bytes, from, local, now);
+    this.#settle(relay);
+    return accepted;
+  }
+
+  /** connectivity 4.10, steps 1 to 3. */
+  update(removed: readonly RelayId[], added: readonly RelayInfo[], now: Instant): void {
+    const given = new Set(added.map(({ id }) => id));
+    for (const id of removed) if (!given.has(id)) this.#leave(id, 'removed', now);
+    for (const info of added) this.#add(info, now);
+    for (const relay of this.#relays.values()) {
+      if (given.has(relay.info.id)) continue;
+      relay.allocation.refresh(now);
+      this.#settle(relay);
+    }
+  }
+
+  /** One datagram through the relay; a missing channel is asked for and used at once (connectivity 8.2). */
+  send(
+    relay: Relay,
+    peer: Endpoint,
+    out: { payload: Uint8Array; ecn: Ecn },
+    now: Instant,
+  ): boolean {
+    const outcome = relay.allocation.sendToPeer(peer, out.payload, out.ecn, now);
+    this.#settle(relay);
+    return outcome === 'sent';
+  }
+
+  bindChannel(relay: Relay, peer: Endpoint, now: Instant): void {
+    relay.allocation.bindChannel(peer, now);
+    this.#settle(relay);
+  }
+
+  /** Every allocation from scratch, with the credentials kept (relay 4.17). */
+  restart(now: Instant): void {
+    this.#transmits = [];
+    this.#events = [];
+    for (const relay of this.#relays.values()) {
+      relay.candidates.clear();
+      relay.allocation.restart(now);
+      this.#settle(relay);
+    }
+    this.#byRelayed.clear();
+    this.#events = [];
+  }
+
+  /** Gives all allocations back (relay 10.2). */
+  release(now: Instant): void {
+    for (const id of [...this.#relays.keys()]) this.#leave(id, 'released', now);
+  }
+
+  /** connectivity 4.4. */
+  sample(random: Random): RelayId | undefined {
+    return sampleRelay(this.#relays.values(), random)?.info.id;
+  }
+
+  pollTransmit(): Transmit | undefined {
+    return this.#transmits.shift();
+  }
+
+  pollEvent(): RelaysEvent | undefined {
+    return this.#events.shift();
+  }
+
+  pollTimeout(): Instant | undefined {
+    let first: Instant | undefined;
+    for (const { allocation } of this.#relays.values())
+      first = earliest(first, allocation.pollTimeout());
+    return first;
+  }
+
+  get(id: RelayId): Relay | undefined {
+    return this.#relays.get(id);
+  }
+
+  /** The relay that has this server socket. */
+  findByServer(server: Endpoint): Relay | undefined {
+    return this.#byServer.get(server.key);
+  }
+
+  /** Hot: the same by words, as in a row of a batch. */
+  findByWords(words: Int32Array, offset: number): Relay | undefined {
+    return this.#addresses.find(words, offset);
+  }
+
+  /** The relay that allocated this address for us. */
+  findByRelayed(relayed: Endpoint): Relay | undefined {
+    return this.#byRelayed.get(relayed.key);
+  }
+
+  /** Whether it is a socket of a relay that we left. */
+  isLeft(server: Endpoint): boolean {
+    return this.#left.has(server.key);
+  }
+
+  all(): Iterable<Relay> {
+    return this.#relays.values();
+  }
+
+  get count(): number {
+    return this.#relays.size;
+  }
+
+  get hasTransmit(): boolean {
+    return this.#transmits.length > 0;
+  }
+
+  snapshot(): readonly RelaySnapshot[] {
+    return [...this.#relays.values()].map(({ info, allocation }) => ({
+      id: info.id,
+      ...allocation.snapshot(),
+    }));
+  }
+
+  #add(info: RelayInfo, now: Instant): void {
+    const known = this.#relays.get(info.id);
+    if (known && isSameRelay(known.info, info)) return;
+    if (known) this.#leave(info.id, 'replaced', now);
+    if (this.#relays.size >= MAX_RELAYS) {
+      this.#deps.log.warn('ignored a relay: there are too many', { relay: info.id });
+      return;
+    }
+    const addresses = info.addresses.slice(0, MAX_SOCKETS_PER_RELAY);
+    const { username, password, realm } = info;
+    const credentials = { username, password, realm };
+    const allocation = new Allocation(
+      { addresses, credentials, software: SOFTWARE },
+      this.#deps,
+      now,
+    );
+    const relay: Relay = {
+      info,
+      allocation,
+      candidates: new Map(),
+      get rtt() {
+        return allocation.isSuspended ? undefined : allocation.rtt;
+      },
+    };
+    this.#relays.set(info.id, relay);
+    for (const address of addresses) {
+      this.#addresses.add(address, relay);
+      this.#byServer.set(address.key, relay);
+      this.#left.delete(address.key);
+    }
+    this.#deps.log.info('relay added', { relay: info.id });
+    this.#settle(relay);
+  }
+
+  #leave(id: RelayId, reason: string, now: Instant): void {
+    const relay = this.#relays.get(id);
+    if (relay === undefined) return;
+    relay.allocation.release(now);
+    for (let out = relay.allocation.pollTransmit(); out; out = relay.allocation.pollTransmit()) {
+      this.#transmits.push(out);
+    }
+    this.#forget(relay, reason);
+  }
+
+  #forget(relay: Relay, reason: string): void {
+    this.#relays.delete(relay.info.id);
+    this.#addresses.remove(relay);
+    for (const { key } of relay.info.addresses) {
+      if (this.#byServer.get(key) === relay) this.#byServer.delete(key);
+      this.#rememberLeft(key);
+    }
+    for (const candidate of relay.candidates.values()) {
+      if (candidate.kind === 'relayed') this.#removeRelayed(relay, candidate);
+    }
+    this.#events.push({ kind: 'relay-gone', relay: relay.info.id });
+    this.#deps.log.info('disconnected from relay', { relay: relay.info.id, reason });
+  }
+
+  /** Drains one allocation; one that gave up is forgotten. */
+  #settle(relay: Relay): void {
+    const { allocation, info } = relay;
+    for (let out = allocation.pollTransmit(); out; out = allocation.pollTransmit()) {
+      this.#transmits.push(out);
+    }
+    for (let event = allocation.pollEvent(); event; event = allocation.pollEvent()) {
+      switch (event.kind) {
+        case 'candidate-added':
+          relay.candidates.set(slotOf(event.candidate), event.candidate);
+          if (event.candidate.kind === 'relayed') {
+            this.#byRelayed.set(event.candidate.address.key, relay);
+          }
+          this.#events.push({ ...event, relay: info.id });
+          break;
+        case 'candidate-removed':
+          if (event.candidate.kind === 'relayed') this.#removeRelayed(relay, event.candidate);
+          break;
+        case 'channel-bound':
+        case 'channel-lost':
+          this.#events.push({ kind: 'channels-changed' });
+          break;
+        case 'failed':
+          this.#forget(relay, event.reason);
+          if (this.#relays.size === 0) this.#events.push({ kind: 'no-relays' });
+          return;
+      }
+    }
+  }
+
+  /** Only relayed candidates are ever invalidated (connectivity 5.3). */
+  #removeRelayed(relay: Relay, candidate: LocalCandidateInfo): void {
+    relay.candidates.delete(slotOf(candidate));
+    const { key } = candidate.address;
+    if (this.#byRelayed.get(key) === relay) this.#byRelayed.delete(key);
+    this.#events.push({ kind: 'candidate-removed', candidate });
+  }
+
+  #rememberLeft(key: string): void {
+    this.#left.delete(key);
+    this.#left.add(key);
+    if (this.#left.size <= MAX_LEFT_SOCKETS) return;
+    for (const oldest of this.#left) {
+      this.#left.delete(oldest);
+      return;
+    }
+  }
+}
+
+function isSameRelay(a: RelayInfo, b: RelayInfo): boolean {
+  const sockets = (info: RelayInfo): string =>
+    info.addresses
+      .map(({ key }) => key)
+      .sort()
+      .join();
+  return a.username === b.username && a.password === b.password && sockets(a) === sockets(b);
+}
+
+function slotOf({ kind, address }: LocalCandidateInfo): string {
+  return `${kind} ${familyOf(address.address)}`;
+}

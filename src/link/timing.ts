@@ -1,0 +1,36 @@
+// The timing profiles of a connection by the role of its node (connectivity 3): the gateway is slow to declare a client dead,
+// because only the client can re-establish (connectivity 12).
+
+import {
+  CLIENT_IDLE_TIMING,
+  CLIENT_TIMING,
+  GATEWAY_IDLE_TIMING,
+  GATEWAY_TIMING,
+  type IceTiming,
+} from '../proto/ice/timing.ts';
+import type { TimerConfig } from '../proto/wireguard/timers.ts';
+
+export type LinkRole = 'client' | 'gateway';
+
+export interface ConnectionTimings {
+  readonly active: IceTiming;
+  readonly idle: IceTiming;
+}
+
+// Specification
+
+/** connectivity 3, the ICE values; REKEY_ATTEMPT exceeds the client's ICE failure time of 16.5 s (connectivity 12). */
+export const TUNNEL_TIMING: TimerConfig = {
+  rekeyAttemptMs: 20_000,
+  keepaliveMs: 10_000,
+  rekeyTimeoutMs: 5_000,
+};
+
+const TIMINGS: Readonly<Record<LinkRole, ConnectionTimings>> = {
+  client: { active: CLIENT_TIMING, idle: CLIENT_IDLE_TIMING },
+  gateway: { active: GATEWAY_TIMING, idle: GATEWAY_IDLE_TIMING },
+};
+
+export function timingsOf(role: LinkRole): ConnectionTimings {
+  return TIMINGS[role];
+}

@@ -1,0 +1,356 @@
+// Two nodes, a client and a gateway, on a virtual network, with a portal that derives credentials from the public keys and
+// carries candidates, and TURN servers where a test wants them. Every datagram goes through the batch path of the receiver:
+// `handleRuns`, `open`, `handleOpened`, `gather`, with the plain twin of the native cipher. Time moves from deadline to deadline.
+
+import {
+  addressFromWords,
+  type Endpoint,
+  endpoint,
+  writeAddressWords,
+} from '../../src/base/address.ts';
+import { createReceiveBatch, PATH, type ReceiveBatch, RUN, SUPER } from '../../src/base/batch.ts';
+import { at, concat, toHex } from '../../src/base/bytes.ts';
+import { type PeerId, peerId } from '../../src/base/ids.ts';
+import { SILENT_LOG } from '../../src/base/log.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { earliest, type Instant, later, unixMillis, WallClock } from '../../src/base/time.ts';
+import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
+import type { ConnectionTerms } from '../../src/link/connection-types.ts';
+import { Node } from '../../src/link/node.ts';
+import type { NodeConfig, NodeEvent, UpsertOutcome } from '../../src/link/node-types.ts';
+import type { CandidateEvent } from '../../src/link/signalling.ts';
+import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
+import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
+import { type Datagram, ep, type Nat, VirtualNetwork } from './virtual-network.ts';
+
+/** What a client is called on the gateway, and the other way round. */
+export const CLIENT: PeerId = peerId('client');
+export const GATEWAY: PeerId = peerId('gateway');
+
+const MAX_STEPS_PER_INSTANT = 2_000;
+
+export interface PeerOptions extends Partial<NodeConfig> {
+  readonly host: string;
+  readonly nat?: Nat;
+  readonly seed?: number;
+  /** Announce the host's address as an interface address; true if absent. */
+  readonly knowsHost?: boolean;
+}
+
+/** Whatever has deadlines and output: drained after every step. */
+export interface Participant {
+  drain(now: Instant): void;
+  handleTimeout(now: Instant): void;
+  pollTimeout(): Instant | undefined;
+}
+
+/** The event of that kind; candidate events share one shape. */
+export type EventOf<K extends NodeEvent['kind']> = Extract<
+  NodeEvent,
+  { kind: K extends 'candidates-added' | 'candidates-removed' ? CandidateEvent['kind'] : K }
+>;
+
+export class LinkPeer implements Participant {
+  readonly node: Node;
+  readonly aead: PlainAead;
+  readonly events: { readonly at: Instant; readonly event: NodeEvent }[] = [];
+  /** Inner packets, by either path. */
+  readonly packets: Uint8Array[] = [];
+  host: Endpoint;
+  readonly #network: VirtualNetwork;
+  readonly #nat: Nat | undefined;
+  readonly #batch: ReceiveBatch = createReceiveBatch(65_536, 8, 128);
+
+  constructor(network: VirtualNetwork, role: 'client' | 'gateway', options: PeerOptions) {
+    this.#network = network;
+    this.host = ep(options.host);
+    this.#nat = options.nat;
+    const crypto = createSeededCrypto(options.seed ?? (role === 'client' ? 1 : 2));
+    this.aead = new PlainAead(crypto, 64);
+    this.node = new Node(
+      { role, allowNoRelays: options.allowNoRelays ?? false },
+      {
+        crypto,
+        random: new SeededRandom(options.seed ?? 3),
+        aead: this.aead,
+        wallClock: new WallClock(network.now, unixMillis(1_700_000_000_000)),
+        log: SILENT_LOG,
+      },
+      network.now,
+    );
+    this.#attach();
+    if (options.knowsHost ?? true) this.node.setLocalAddresses([this.host], network.now);
+  }
+
+  /** New sockets on another port, as after a change of networks. */
+  move(host: string): void {
+    this.#network.detach(this.host);
+    this.host = ep(host);
+    this.#attach();
+  }
+
+  /** One inner packet by the bulk path, or by the cold one while there is no slot. */
+  send(to: PeerId, packet: Uint8Array): string {
+    const { now } = this.#network;
+    const slot = this.node.sendSlot(to, now);
+    if (slot < 0) return this.node.sendPacket(to, packet, 0, now);
+    this.#sendSealed(slot, this.aead.sealOne(slot, packet));
+    return 'bulk';
+  }
+
+  /** Delivers datagrams of one sender and size as one run. */
+  receive(datagrams: readonly Datagram[], now: Instant): void {
+    const batch = this.#batch;
+    const [first] = datagrams;
+    if (first === undefined) return;
+    const bytes = concat(...datagrams.map(({ payload }) => payload));
+    batch.slab.set(bytes);
+    batch.runs.fill(0);
+    batch.runs.set([0, bytes.length, first.payload.length]);
+    writeAddressWords(first.source.address, batch.runs, RUN.remote);
+    batch.runs[RUN.remotePort] = first.source.port;
+    writeAddressWords(first.destination.address, batch.runs, RUN.local);
+    batch.runs[RUN.localPort] = first.destination.port;
+    batch.runCount = 1;
+    batch.datagramCount = 0;
+    batch.superCount = 0;
+    this.node.handleRuns(batch, now);
+    this.aead.open(batch);
+    this.node.handleOpened(batch, now);
+    this.aead.gather(batch);
+    for (let i = 0; i < batch.superCount; i++) {
+      const row = i * SUPER.stride;
+      const offset = at(batch.superPackets, row + SUPER.offset);
+      const length = at(batch.superPackets, row + SUPER.length);
+      this.packets.push(batch.slab.slice(offset, offset + length));
+    }
+  }
+
+  handleTimeout(now: Instant): void {
+    this.node.handleTimeout(now);
+  }
+
+  pollTimeout(): Instant | undefined {
+    return this.node.pollTimeout();
+  }
+
+  drain(now: Instant): void {
+    const { node } = this;
+    for (let out = node.pollTransmit(); out; out = node.pollTransmit()) {
+      const { source = this.host, destination, payload } = out;
+      // A datagram leaves only from an address that the host has.
+      if (source.key === this.host.key) this.#network.send({ source, destination, payload });
+    }
+    for (let packet = node.pollPacket(); packet; packet = node.pollPacket()) {
+      this.packets.push(packet.bytes);
+    }
+    for (let event = node.pollEvent(); event; event = node.pollEvent()) {
+      this.events.push({ at: now, event });
+    }
+  }
+
+  kinds(): string[] {
+    return this.events.map(({ event }) => event.kind);
+  }
+
+  /** Events of one kind, in order. */
+  of<K extends NodeEvent['kind']>(kind: K): EventOf<K>[] {
+    return this.events
+      .map(({ event }) => event)
+      .filter((event): event is EventOf<K> => event.kind === kind);
+  }
+
+  /** When the event of that kind came first. */
+  timeOf(kind: NodeEvent['kind']): Instant | undefined {
+    return this.events.find(({ event }) => event.kind === kind)?.at;
+  }
+
+  /** What `sealSend` does with the row of the slot. */
+  #sendSealed(slot: number, datagram: Uint8Array): void {
+    const row = slot * PATH.stride;
+    const { paths } = this.aead;
+    const destination = endpoint(
+      addressFromWords(paths, row + PATH.remote),
+      at(paths, row + PATH.remotePort),
+    );
+    const channel = at(paths, row + PATH.channel);
+    const payload = channel === 0 ? datagram : writeChannelData(channel, datagram);
+    this.#network.send({ source: this.host, destination, payload });
+  }
+
+  #attach(): void {
+    this.#network.attach(this.host, this.#nat, (datagram, now) => this.receive([datagram], now));
+  }
+}
+
+export class LinkWorld {
+  readonly network: VirtualNetwork;
+  readonly client: LinkPeer;
+  readonly gateway: LinkPeer;
+  /** How long the portal takes. */
+  signallingMs = 15;
+  /** Whose candidates the portal loses. */
+  readonly losesCandidatesOf = new Set<'client' | 'gateway'>();
+  presharedKey: Uint8Array = new Uint8Array(32).fill(0x5a);
+  readonly #others: Participant[] = [];
+  readonly #mail: { readonly at: Instant; readonly deliver: (now: Instant) => void }[] = [];
+  #seen = { client: 0, gateway: 0 };
+
+  constructor(network: VirtualNetwork, client: PeerOptions, gateway: PeerOptions) {
+    this.network = network;
+    this.client = new LinkPeer(network, 'client', client);
+    this.gateway = new LinkPeer(network, 'gateway', gateway);
+  }
+
+  add(participant: Participant): void {
+    this.#others.push(participant);
+  }
+
+  /** One authorization: the gateway is told first, the client when it has agreed (connectivity 4.7). */
+  authorize(): UpsertOutcome {
+    const outcome = this.gateway.node.upsertConnection(this.terms('gateway'), this.network.now);
+    if (outcome !== 'no-relays') {
+      const terms = this.terms('client');
+      // The reply goes out before the first candidate (connectivity 4.3).
+      this.#post((now) => this.client.node.upsertConnection(terms, now));
+    }
+    this.flush();
+    return outcome;
+  }
+
+  /** As the portal derives them: stable per pair of public keys (connectivity 4.1). */
+  terms(side: 'client' | 'gateway'): ConnectionTerms {
+    const client = this.client.node.publicKey;
+    const gateway = this.gateway.node.publicKey;
+    const text = toHex(client) + toHex(gateway);
+    const ofClient = { ufrag: text.slice(0, 4), password: text.slice(4, 26) };
+    const ofGateway = { ufrag: text.slice(64, 68), password: text.slice(68, 90) };
+    const isClient = side === 'client';
+    return {
+      id: isClient ? GATEWAY : CLIENT,
+      remotePublicKey: isClient ? gateway : client,
+      presharedKey: this.presharedKey,
+      localCredentials: isClient ? ofClient : ofGateway,
+      remoteCredentials: isClient ? ofGateway : ofClient,
+    };
+  }
+
+  run(milliseconds: number): void {
+    this.runUntil(() => false, milliseconds);
+  }
+
+  /** False if the condition did not hold within `milliseconds`. */
+  runUntil(condition: () => boolean, milliseconds: number): boolean {
+    const end = later(this.network.now, milliseconds);
+    let steps = 0;
+    this.flush();
+    while (!condition()) {
+      const next = this.#nextDeadline();
+      if (next === undefined || next > end) {
+        this.network.now = end;
+        return false;
+      }
+      steps = next > this.network.now ? 0 : steps + 1;
+      if (steps > MAX_STEPS_PER_INSTANT) throw new Error(`no progress at ${this.network.now}`);
+      if (next > this.network.now) this.network.now = next;
+      this.#step();
+    }
+    return true;
+  }
+
+  /** From now on nothing arrives any more. */
+  cut(): void {
+    this.network.isDelivered = () => false;
+  }
+
+  /** Both sides said that the connection is established, and the gateway can send. */
+  connect(withinMs = 5_000): boolean {
+    this.authorize();
+    return this.runUntil(() => this.isConnected, withinMs);
+  }
+
+  get isConnected(): boolean {
+    const { client, gateway } = this;
+    return (
+      client.kinds().includes('connection-established') &&
+      gateway.kinds().includes('connection-established')
+    );
+  }
+
+  /** After the events of a peer were cleared. */
+  forgetEvents(): void {
+    this.client.events.length = 0;
+    this.gateway.events.length = 0;
+    this.#seen = { client: 0, gateway: 0 };
+  }
+
+  flush(): void {
+    const { now } = this.network;
+    this.client.drain(now);
+    this.gateway.drain(now);
+    for (const other of this.#others) other.drain(now);
+    this.#carry('client');
+    this.#carry('gateway');
+  }
+
+  #step(): void {
+    const { now } = this.network;
+    this.network.deliver();
+    for (const mail of this.#mail.splice(0)) {
+      if (mail.at <= now) mail.deliver(now);
+      else this.#mail.push(mail);
+    }
+    for (const participant of [this.client, this.gateway, ...this.#others]) {
+      const due = participant.pollTimeout();
+      if (due !== undefined && due <= now) participant.handleTimeout(now);
+    }
+    this.flush();
+  }
+
+  /** Candidates on their way through the portal. */
+  #carry(from: 'client' | 'gateway'): void {
+    const sender = this[from];
+    const receiver = from === 'client' ? this.gateway : this.client;
+    const name = from === 'client' ? CLIENT : GATEWAY;
+    for (; this.#seen[from] < sender.events.length; this.#seen[from]++) {
+      const event = sender.events[this.#seen[from]]?.event;
+      if (event === undefined || this.losesCandidatesOf.has(from)) continue;
+      if (event.kind !== 'candidates-added' && event.kind !== 'candidates-removed') continue;
+      this.#post((now) => {
+        for (const text of event.candidates) {
+          if (event.kind === 'candidates-added') receiver.node.addRemoteCandidate(name, text, now);
+          else receiver.node.removeRemoteCandidate(name, text, now);
+        }
+      });
+    }
+  }
+
+  #post(deliver: (now: Instant) => void): void {
+    this.#mail.push({ at: later(this.network.now, this.signallingMs), deliver });
+  }
+
+  #nextDeadline(): Instant | undefined {
+    return earliest(
+      this.network.nextArrival(),
+      ...this.#mail.map(({ at }) => at),
+      ...[this.client, this.gateway, ...this.#others].map((other) => other.pollTimeout()),
+    );
+  }
+}
+
+/** Client and gateway on the open Internet or behind NATs, without relays. */
+export function directWorld(
+  nats: { client?: Nat; gateway?: Nat } = {},
+  network: VirtualNetwork = new VirtualNetwork(),
+): LinkWorld {
+  const peer = (host: string, nat: Nat | undefined): PeerOptions => ({
+    host,
+    allowNoRelays: true,
+    ...(nat ? { nat } : {}),
+  });
+  return new LinkWorld(
+    network,
+    peer('192.0.2.10:52625', nats.client),
+    peer('198.51.100.20:52625', nats.gateway),
+  );
+}
