@@ -26,6 +26,16 @@ export const MAX_COMPONENT_FRAME_BYTES: number = 256 * 1024;
 export const MAX_BUFFERED_BYTES: number = 32 * 1024 * 1024;
 /** Sockets at once. */
 export const MAX_SOCKETS = 10_000;
+/**
+ * `closeTimeout`: a peer that does not answer a close frame is gone at most this much later. It is what an idle gateway's
+ * successor waits for beyond the idle time-out.
+ */
+const SOCKET_OPTIONS = {
+  noServer: true,
+  perMessageDeflate: false,
+  maxPayload: MAX_COMPONENT_FRAME_BYTES,
+  closeTimeout: 2000,
+};
 
 export interface UpgradeRequest {
   readonly path: string;
@@ -62,11 +72,7 @@ export interface AcceptorOptions<Context> {
 export class WebSocketAcceptor<Context> {
   readonly #options: AcceptorOptions<Context>;
   readonly #sockets = new Set<ServedSocket<Context>>();
-  readonly #server = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: MAX_COMPONENT_FRAME_BYTES,
-  });
+  readonly #server = new WebSocketServer(SOCKET_OPTIONS);
 
   constructor(options: AcceptorOptions<Context>) {
     this.#options = options;

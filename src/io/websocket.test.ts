@@ -98,6 +98,7 @@ function startGateway(
   port: number,
   options: DialOptions = {},
   host = '127.0.0.1',
+  token = 'secret\n',
 ): { events: Mailbox<ChannelEvent>; connection: PortalConnection<PublicKeyParams> } {
   const login = { apiUrl: `ws://${host}:${port}`, firezoneId: 'lab-gateway', name: 'lab gateway' };
   const result = gatewayLoginUrl(login, createNodeCrypto());
@@ -105,7 +106,7 @@ function startGateway(
   const channel = new PhoenixChannel(
     {
       loginUrl: result.url,
-      token: 'secret\n',
+      token,
       userAgent: 'Debian/12.0.0 gateway/1.6.0',
       joinPayload: null,
       partitionBudgetMs: 60_000,
@@ -253,6 +254,54 @@ describe('a component and a portal over loopback', () => {
       cause: { kind: 'connect-failed' },
       delayMs: 1000,
     });
+  });
+
+  it('can be closed while the server does not answer', async () => {
+    const ended = new Mailbox<string>();
+    const silent = createTcpServer((stream) => {
+      stream.on('error', () => {});
+      stream.on('close', () => ended.put('ended'));
+      stream.once('data', () => connection.close());
+    });
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    disposals.push(() => silent.close());
+    const { events, connection } = startGateway((silent.address() as AddressInfo).port);
+    expect(await events.take()).toEqual({ kind: 'closed' });
+    expect(await ended.take()).toBe('ended');
+  });
+
+  it('retries when the server answers nonsense, or a token makes an illegal header', async () => {
+    const server = createTcpServer((stream) => {
+      stream.on('error', () => {});
+      stream.end('220 mail.test ESMTP\r\n');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    disposals.push(() => server.close());
+    const hiccup = { kind: 'hiccup', cause: { kind: 'connect-failed' } };
+    const { port } = server.address() as AddressInfo;
+    expect(await startGateway(port).events.take()).toMatchObject(hiccup);
+    expect(await startGateway(port, {}, '127.0.0.1', '\u{1f511}').events.take()).toMatchObject(
+      hiccup,
+    );
+  });
+
+  it('cuts off an idle component that does not even answer the close', async () => {
+    const portal = await startPortal({
+      admit: () => ({
+        kind: 'admit',
+        config: { topic: 'gateway', idleTimeoutMs: 20 },
+        context: 'idle',
+      }),
+    });
+    const stream = connect(portal.port, '127.0.0.1');
+    disposals.push(() => stream.destroy());
+    stream.on('error', () => {});
+    stream.write(
+      'GET / HTTP/1.1\r\nHost: portal\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+    );
+    expect(await portal.events.take()).toMatchObject({ kind: 'ended', reason: 'idle' });
+    expect(await portal.events.take()).toEqual({ kind: 'gone', code: 1006 });
   });
 
   it('goes through an HTTP proxy', async () => {

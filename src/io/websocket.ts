@@ -4,12 +4,13 @@
 import type { IncomingMessage } from 'node:http';
 import { type RawData, WebSocket } from 'ws';
 import type { Instant } from '../base/time.ts';
-import type {
-  ChannelEvent,
-  ChannelSnapshot,
-  DialRequest,
-  PhoenixChannel,
-  SocketCommand,
+import {
+  type ChannelEvent,
+  type ChannelSnapshot,
+  CLOSE_TIMEOUT_MS,
+  type DialRequest,
+  type PhoenixChannel,
+  type SocketCommand,
 } from '../proto/phoenix/channel.ts';
 import type { SendOutcome } from '../proto/phoenix/connection.ts';
 import type { HiccupCause } from '../proto/phoenix/failures.ts';
@@ -23,6 +24,12 @@ export const MAX_FRAME_BYTES: number = 16 * 1024 * 1024;
 const MAX_REFUSAL_BYTES = 64 * 1024;
 /** Messages wait in the channel, where they are bounded, while this much is unsent. */
 const HIGH_WATER_BYTES = 1024 * 1024;
+/** `closeTimeout`: after a close frame the server has this long to end the connection, then we do. */
+const SOCKET_OPTIONS = {
+  perMessageDeflate: false,
+  maxPayload: MAX_FRAME_BYTES,
+  closeTimeout: CLOSE_TIMEOUT_MS,
+};
 /** WebSocket close code for "there was no close frame" (RFC 6455 §7.1.5). */
 const ABNORMAL_CLOSURE = 1006;
 
@@ -126,13 +133,14 @@ export class PortalConnection<Params> {
       return;
     }
     const { isSecure, hostHeader, port, path } = request.target;
+    const url = `${isSecure ? 'wss' : 'ws'}://${hostHeader}:${port}${path}`;
+    const options = {
+      ...SOCKET_OPTIONS,
+      headers: Object.fromEntries(request.headers),
+      createConnection: () => dialled.socket,
+    };
     try {
-      attempt.socket = new WebSocket(`${isSecure ? 'wss' : 'ws'}://${hostHeader}:${port}${path}`, {
-        headers: Object.fromEntries(request.headers),
-        createConnection: () => dialled.socket,
-        perMessageDeflate: false,
-        maxPayload: MAX_FRAME_BYTES,
-      });
+      attempt.socket = new WebSocket(url, options);
     } catch (error) {
       // A header that cannot be sent, such as a token with characters beyond Latin-1.
       dialled.socket.destroy();

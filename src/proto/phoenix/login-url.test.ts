@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { IpAddress } from '../../base/address.ts';
+import { recordedUpgrades } from '../../../test/support/portal-recordings.ts';
+import { type IpAddress, parseIp } from '../../base/address.ts';
+import { fromBase64 } from '../../base/bytes.ts';
 import { createNodeCrypto } from '../../io/crypto/node-crypto.ts';
 import {
   clientLoginUrl,
@@ -109,6 +111,44 @@ describe('the URLs of clients and relays', () => {
     expect(result.url.complete({}).path).toBe(
       '/relay/websocket?name=relay-1&ipv4=10.9.0.12&ipv6=fd09%3A%3A12&port=3478',
     );
+  });
+});
+
+describe('recorded upgrade requests', () => {
+  const upgrade = (path: string): { url: string; query: URLSearchParams } => {
+    const url = recordedUpgrades().find((recorded) => recorded.url.startsWith(path))?.url ?? '';
+    return { url, query: new URLSearchParams(url.slice(path.length)) };
+  };
+  const text = (query: URLSearchParams, name: string): string => query.get(name) ?? '';
+
+  it.each([
+    ['/gateway/v2/websocket', gatewayLoginUrl],
+    ['/client/v2/websocket', clientLoginUrl],
+  ])('to %s are what we send', (path, make) => {
+    const { url, query } = upgrade(path);
+    const login = {
+      apiUrl: 'ws://10.9.0.2:8081',
+      firezoneId: text(query, 'external_id'),
+      name: text(query, 'name'),
+    };
+    const result = make(login, crypto);
+    if (result.kind === 'invalid') throw new Error(result.problem);
+    const key = fromBase64(text(query, 'public_key')) ?? new Uint8Array();
+    expect(result.url.complete({ publicKey: key }).path).toBe(url);
+  });
+
+  it('of relays are what we send', () => {
+    const { url, query } = upgrade('/relay/websocket');
+    const address = (name: string): IpAddress => parseIp(text(query, name)) as IpAddress;
+    const result = relayLoginUrl({
+      apiUrl: 'ws://h',
+      name: text(query, 'name'),
+      ipv4: address('ipv4'),
+      ipv6: address('ipv6'),
+      port: 3478,
+    });
+    if (result.kind === 'invalid') throw new Error(result.problem);
+    expect(result.url.complete({}).path).toBe(url);
   });
 });
 
