@@ -12,6 +12,7 @@ import { root } from './steps.mjs';
 // Specification: the marker that Node looks for in its own binary.
 const SENTINEL_FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
 
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const work = join(root, 'build', 'sea');
 const output = join(root, 'dist', 'firezone-gateway');
 const bundle = join(work, 'gateway.cjs');
@@ -31,7 +32,7 @@ await build({
   target: 'node20',
   legalComments: 'none',
   logLevel: 'warning',
-  define: { 'import.meta.url': 'undefined' },
+  define: { 'import.meta.url': 'undefined', FIREZONE_BUNDLED_VERSION: JSON.stringify(version) },
   // Optional speed-ups of ws; absent is fine.
   external: ['bufferutil', 'utf-8-validate'],
 });

@@ -4,7 +4,7 @@
 //   GET  /            a greeting with the address that the server saw
 //   GET  /bytes?num=N N bytes of a known pattern, with their SHA-256 in the header x-sha256 (trailer-free: the pattern is fixed)
 //   PUT  /upload      answers with the length and SHA-256 of what came
-//   GET  /slow?seconds=S  one line a second: a flow that can be seen to stop
+//   GET  /slow?seconds=S  ten lines a second: a flow that can be seen to stop
 
 import { createHash } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -31,6 +31,7 @@ export interface ResourceServerPlan {
 // Implementation
 const PATTERN_LENGTH = 65_536;
 const MAX_BYTES = 4 * 1024 ** 3;
+const SLOW_LINES_PER_SECOND = 10;
 const DNS_PORT = 53;
 const DNS_TTL_SECONDS = 5;
 
@@ -97,8 +98,8 @@ function sendSlowly(response: ServerResponse, seconds: number): void {
   let sent = 0;
   const timer = setInterval(() => {
     response.write(`${++sent}\n`);
-    if (sent >= seconds) response.end();
-  }, 1_000);
+    if (sent >= seconds * SLOW_LINES_PER_SECOND) response.end();
+  }, 1_000 / SLOW_LINES_PER_SECOND);
   response.on('close', () => clearInterval(timer));
 }
 
