@@ -1,24 +1,41 @@
-// `npm run bench [-- NAME] [arguments]`: runs the benchmark bench/NAME*.bench.ts, or bench/NAME/main.ts; without a name all that need no root.
-// They print; nothing is gated here but allocation.
+// `npm run bench [-- NAME] [arguments]`: runs bench/NAME.bench.ts, or bench/NAME/main.ts; without a name all *.bench.ts. Benchmarks are bundled on
+// the fly, because the Node of the product runs no TypeScript. They print; speed is reported, allocation is gated.
 
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { build } from 'esbuild';
 import { root, runSteps } from './steps.mjs';
 
 const [name, ...rest] = process.argv.slice(2);
 const folder = join(root, 'bench');
-const main = name === undefined ? undefined : join(folder, name, 'main.mjs');
+const entries =
+  name === undefined
+    ? readdirSync(folder).filter((file) => file.endsWith('.bench.ts'))
+    : [`${name}.bench.ts`, join(name, 'main.ts')].filter((file) => existsSync(join(folder, file)));
 
-if (main !== undefined && existsSync(main)) {
-  process.exit(runSteps([[name, 'node', [main, ...rest]]]));
-}
-const files = readdirSync(folder).filter(
-  (file) => file.endsWith('.bench.mjs') && file.startsWith(name ?? ''),
-);
-if (files.length === 0) {
-  process.stderr.write(`bench: there is no benchmark named ${name ?? ''}\n`);
+if (entries.length === 0) {
+  process.stderr.write(`bench: there is no benchmark named ${name ?? '*'}\n`);
   process.exit(2);
 }
-process.exit(
-  runSteps(files.map((file) => [file, 'node', ['--expose-gc', join(folder, file), ...rest]])),
-);
+
+const steps = [];
+for (const entry of entries) {
+  const outfile = join(
+    root,
+    'build',
+    'bench',
+    `${basename(entry.replace('/main', ''), '.ts')}.mjs`,
+  );
+  await build({
+    entryPoints: [join(folder, entry)],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    packages: 'external',
+    logLevel: 'warning',
+  });
+  steps.push([entry, 'node', ['--expose-gc', outfile, ...rest]]);
+}
+process.exit(runSteps(steps));
