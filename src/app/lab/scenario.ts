@@ -2,11 +2,11 @@
 // says what was wrong.
 
 import type { Lab } from './lab.ts';
-import type { NatKind } from './topology.ts';
+import type { RouterKind } from './router-rules.ts';
 
 export interface ScenarioNetwork {
-  readonly clientNat: NatKind;
-  readonly gatewayNat: NatKind;
+  readonly clientNat: RouterKind;
+  readonly gatewayNat: RouterKind;
 }
 
 export interface Scenario {

@@ -1,0 +1,92 @@
+// `lab --check`: runs the scenarios without a terminal, one line each, and says how many failed. A lab is built once for each kind of network and again after a
+// failure, so that one scenario cannot spoil the next.
+
+import { describeFailure } from '../program.ts';
+import { Lab } from './lab.ts';
+import { type Scenario, ScenarioFailure, type ScenarioNetwork } from './scenario.ts';
+import { END_OF_ACCESS } from './scenarios/end-of-access.ts';
+import { REACH } from './scenarios/reach.ts';
+import { REFUSE } from './scenarios/refuse.ts';
+import { SURVIVE } from './scenarios/survive.ts';
+
+const ALL: readonly Scenario[] = [...REACH, ...END_OF_ACCESS, ...SURVIVE, ...REFUSE];
+
+export interface CheckOptions {
+  readonly ipv6: boolean;
+  readonly keepLogs: boolean;
+  readonly print: (line: string) => void;
+}
+
+export function scenarioNames(): string[] {
+  return ALL.map(({ name }) => name);
+}
+
+/** Scenarios whose name is, or begins with, one of `names`; all if there are none. */
+export function selectScenarios(names: readonly string[]): Scenario[] {
+  if (names.length === 0) return [...ALL];
+  return ALL.filter((scenario) =>
+    names.some((name) => scenario.name === name || scenario.name.startsWith(`${name}-`)),
+  );
+}
+
+/** Runs `scenarios`; resolves with the number of failures. */
+export async function checkScenarios(
+  scenarios: readonly Scenario[],
+  options: CheckOptions,
+): Promise<number> {
+  const session = new Session(options);
+  let failed = 0;
+  for (const scenario of byNetwork(scenarios)) {
+    const startedAt = performance.now();
+    const seconds = (): string => ((performance.now() - startedAt) / 1_000).toFixed(1);
+    try {
+      const lab = await session.labFor(scenario.network);
+      options.print(`ok ${scenario.name} ${seconds()} ${await scenario.run(lab)}`);
+    } catch (error) {
+      failed++;
+      const why = error instanceof ScenarioFailure ? error.message : describeFailure(error);
+      options.print(`FAIL ${scenario.name} ${why}`);
+      await session.end();
+    }
+  }
+  await session.end();
+  options.print(`${scenarios.length - failed} passed, ${failed} failed`);
+  return failed;
+}
+
+/** The lab that is up, if there is one, and what kind of network it has. */
+class Session {
+  readonly #options: CheckOptions;
+  #lab: Lab | undefined;
+  #network = '';
+
+  constructor(options: CheckOptions) {
+    this.#options = options;
+  }
+
+  async labFor(network: ScenarioNetwork): Promise<Lab> {
+    const wanted = JSON.stringify(network);
+    if (this.#lab && this.#network === wanted) return this.#lab;
+    await this.end();
+    this.#network = wanted;
+    this.#lab = await Lab.create({ ...network, ipv6: this.#options.ipv6, onProgress: () => {} });
+    return this.#lab;
+  }
+
+  async end(): Promise<void> {
+    const lab = this.#lab;
+    this.#lab = undefined;
+    if (!lab) return;
+    if (this.#options.keepLogs) this.#options.print(`logs are kept in ${lab.folder}`);
+    await lab.close(this.#options.keepLogs);
+  }
+}
+
+function byNetwork(scenarios: readonly Scenario[]): Scenario[] {
+  const groups = new Map<string, Scenario[]>();
+  for (const scenario of scenarios) {
+    const key = JSON.stringify(scenario.network);
+    groups.set(key, [...(groups.get(key) ?? []), scenario]);
+  }
+  return [...groups.values()].flat();
+}
