@@ -1,7 +1,7 @@
 // `firezone-gateway lab`: the lab for people, or with --check for machines.
 
 import { spawnSync } from 'node:child_process';
-import { type Command, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { FzError } from '../../base/errors.ts';
 import { hasNetAdmin, requireTunDeviceFile } from '../../io/privileges.ts';
 import { EXIT } from '../program.ts';
@@ -30,13 +30,13 @@ interface LabFlags {
 /** Set for the second self that runs inside a user namespace. */
 const INSIDE_VARIABLE = 'FIREZONE_LAB_INSIDE';
 
-export function addLabCommand(program: Command): void {
+/** A command of its own, so that the gateway's options and settings are not the lab's. */
+export function labCommand(): Command {
   const nat = (who: string): Option =>
     new Option(`--${who}-nat <kind>`, `NAT of the ${who}'s router`)
       .choices(['port-keeping', 'symmetric', 'none'])
       .default('port-keeping');
-  program
-    .command('lab')
+  return new Command('firezone-gateway lab')
     .description('run a complete access network on this machine, in network namespaces')
     .option('--check [scenarios...]', 'run scenarios without a terminal and report')
     .option('--no-ipv6', 'IPv4 only')
