@@ -32,7 +32,7 @@ interface LabAddresses {
   readonly gatewayResourceSide: DualAddress;
   readonly resourceDns: DualAddress;
   readonly resourceWeb: DualAddress;
-  readonly resourceHosts: readonly DualAddress[];
+  readonly resourceHosts: readonly [DualAddress, DualAddress];
   /** Outside of the resource network's own prefix, so that it can have filters of its own. */
   readonly filtered: DualAddress;
 }
@@ -62,6 +62,12 @@ export const LAB_NETWORKS: {
 } = {
   resource: { ipv4: '10.20.0.0/24', ipv6: 'fd20::/64' },
   filtered: { ipv4: '10.21.0.0/24', ipv6: 'fd21::/64' },
+};
+
+/** Where the client is after it moved: its own and its router's public address. */
+export const LAB_ELSEWHERE: { readonly client: DualAddress; readonly outside: DualAddress } = {
+  client: { ipv4: '10.30.0.200', ipv6: '2001:db8:30::200' },
+  outside: { ipv4: '203.0.113.203', ipv6: '2001:db8::203' },
 };
 
 export const LAB_ROUTERS: Readonly<Record<LabRouter, RouterAddresses>> = {

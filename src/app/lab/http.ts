@@ -34,7 +34,10 @@ export async function curl(lab: Lab, url: string, options: CurlOptions = {}): Pr
     url,
   ]);
   const cut = stdout.lastIndexOf('\n');
-  const [status = 0, bytes = 0] = stdout.slice(cut + 1).split(' ').map(Number);
+  const [status = 0, bytes = 0] = stdout
+    .slice(cut + 1)
+    .split(' ')
+    .map(Number);
   return {
     exitCode: code,
     status,
@@ -45,9 +48,16 @@ export async function curl(lab: Lab, url: string, options: CurlOptions = {}): Pr
 }
 
 /** A page that must come; returns how long it took. */
-export async function fetchOk(lab: Lab, url: string, options: CurlOptions = {}): Promise<CurlResult> {
+export async function fetchOk(
+  lab: Lab,
+  url: string,
+  options: CurlOptions = {},
+): Promise<CurlResult> {
   const result = await curl(lab, url, options);
-  expect(result.exitCode === 0, `${url}: curl failed with ${result.exitCode} after ${result.milliseconds} ms`);
+  expect(
+    result.exitCode === 0,
+    `${url}: curl failed with ${result.exitCode} after ${result.milliseconds} ms`,
+  );
   expect(result.status === 200, `${url}: HTTP ${result.status}`);
   return result;
 }

@@ -10,16 +10,17 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { CommandResult } from '../../io/netns.ts';
+import {
+  type DualAddress,
+  LAB_ADDRESSES,
+  LAB_ELSEWHERE,
+  LAB_NETWORKS,
+  LAB_ROUTERS,
+} from './addresses.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { defaultLabPolicy, LAB_TOKENS, LabPolicyFile } from './policy.ts';
 import type { ResourceServerPlan } from './resource-server.ts';
 import { eventually, type ScenarioNetwork } from './scenario.ts';
-import {
-  type DualAddress,
-  LAB_ADDRESSES,
-  LAB_NETWORKS,
-  LAB_ROAMING,
-} from './addresses.ts';
 import { type LabHost, LabNetwork } from './topology.ts';
 import { LAB_URLS, type LabUrls } from './urls.ts';
 import { type Flow, watchFlow } from './watch-flow.ts';
@@ -109,11 +110,15 @@ export class Lab {
   }
 
   get gatewayPublicIpv4(): string {
-    return LAB_ADDRESSES.gatewayRouter.ipv4;
+    return LAB_ROUTERS['gateway-router'].outside.ipv4;
   }
 
   /** Runs a command to its end on a host of the lab. */
-  exec(host: LabHost | 'spare', command: readonly string[], timeoutMs = 90_000): Promise<CommandResult> {
+  exec(
+    host: LabHost | 'spare',
+    command: readonly string[],
+    timeoutMs = 90_000,
+  ): Promise<CommandResult> {
     return this.network.exec(host === 'spare' ? SPARE : host, command, { timeoutMs });
   }
 
@@ -134,7 +139,8 @@ export class Lab {
   /** `direct` or `relayed` for each connection of the client. */
   async paths(): Promise<string[]> {
     const state = await this.state('client');
-    const node = (state?.['client'] as { node?: { connections?: { path?: { kind?: string } }[] } })?.node;
+    const node = (state?.['client'] as { node?: { connections?: { path?: { kind?: string } }[] } })
+      ?.node;
     return (node?.connections ?? []).flatMap(({ path }) => (path?.kind ? [path.kind] : []));
   }
 
@@ -148,7 +154,8 @@ export class Lab {
     this.#isElsewhere = !this.#isElsewhere;
     await this.network.setClientLink(false);
     await new Promise((resolve) => setTimeout(resolve, ROAMING_MS));
-    const place = this.#isElsewhere ? LAB_ROAMING : { client: LAB_ADDRESSES.client, outside: LAB_ADDRESSES.clientRouter };
+    const home = { client: LAB_ADDRESSES.client, outside: LAB_ROUTERS['client-router'].outside };
+    const place = this.#isElsewhere ? LAB_ELSEWHERE : home;
     await this.network.setClientAddress(place.client, place.outside);
     await this.network.setClientLink(true);
   }
@@ -201,7 +208,11 @@ export class Lab {
     env: Readonly<Record<string, string>>,
     wrapper: readonly string[],
   ): Promise<{ readonly exitCode: number | null; readonly output: string }> {
-    const [command = '', ...args] = [...wrapper, process.execPath, join(programs, 'firezone-gateway')];
+    const [command = '', ...args] = [
+      ...wrapper,
+      process.execPath,
+      join(programs, 'firezone-gateway'),
+    ];
     const spare = new ManagedProcess({
       name: 'spare',
       logFile: join(this.folder, 'spare.log'),
@@ -228,7 +239,9 @@ export class Lab {
     onProgress('starting gateway and client');
     this.gateway.start();
     this.client.start();
-    await Promise.all(this.#resources.map((server) => server.waitForLine(/ready/, READY_TIMEOUT_MS)));
+    await Promise.all(
+      this.#resources.map((server) => server.waitForLine(/ready/, READY_TIMEOUT_MS)),
+    );
     await this.waitUntilReady();
   }
 

@@ -1,7 +1,7 @@
 // What the lab shows in a terminal: what runs where, lines to try as they stand, and then events and traffic as they happen.
 
 import pc from 'picocolors';
-import { LAB_ADDRESSES } from './addresses.ts';
+import { LAB_ADDRESSES, LAB_ROUTERS } from './addresses.ts';
 import type { Lab, LabRole } from './lab.ts';
 import { LogTail } from './log-tail.ts';
 import type { LabHost } from './topology.ts';
@@ -14,7 +14,9 @@ const ROLES: readonly LabRole[] = ['portal', 'relay', 'gateway', 'client'];
 export function introduction(lab: Lab, secondsToReady: number): string {
   const inside = (host: LabHost): string => lab.network.namespaceOf(host);
   const client = `ip netns exec ${inside('client')}`;
-  const { portal, relay1, gatewayRouter, clientRouter, gateway, client: device } = LAB_ADDRESSES;
+  const { portal, relay1, gateway, client: device } = LAB_ADDRESSES;
+  const gatewayRouter = LAB_ROUTERS['gateway-router'].outside;
+  const clientRouter = LAB_ROUTERS['client-router'].outside;
   const row = (what: string, where: string, note: string): string =>
     `  ${what.padEnd(10)}${where.padEnd(24)}${pc.dim(note)}`;
   return [
@@ -23,9 +25,17 @@ export function introduction(lab: Lab, secondsToReady: number): string {
     '',
     row('portal', inside('portal'), `${portal.ipv4}, policy ${lab.policy.path}`),
     row('relay', inside('relay-1'), relay1.ipv4),
-    row('gateway', inside('gateway'), `${gateway.ipv4} behind a NAT router at ${gatewayRouter.ipv4}`),
+    row(
+      'gateway',
+      inside('gateway'),
+      `${gateway.ipv4} behind a NAT router at ${gatewayRouter.ipv4}`,
+    ),
     row('client', inside('client'), `${device.ipv4} behind a NAT router at ${clientRouter.ipv4}`),
-    row('resources', inside('resource'), '10.20.0.0/24 and 10.21.0.1, only reachable from the gateway'),
+    row(
+      'resources',
+      inside('resource'),
+      '10.20.0.0/24 and 10.21.0.1, only reachable from the gateway',
+    ),
     '',
     'Try, in another terminal:',
     '',
@@ -77,7 +87,11 @@ export class Screen {
   /** Bytes through the client's TUN device; silent while nothing moves. */
   async #showTraffic(): Promise<void> {
     const folder = '/sys/class/net/tun-firezone/statistics';
-    const { code, stdout } = await this.#lab.exec('client', ['cat', `${folder}/tx_bytes`, `${folder}/rx_bytes`]);
+    const { code, stdout } = await this.#lab.exec('client', [
+      'cat',
+      `${folder}/tx_bytes`,
+      `${folder}/rx_bytes`,
+    ]);
     if (code !== 0) return;
     const [up = 0, down = 0] = stdout.trim().split('\n').map(Number);
     const last = this.#lastBytes;
@@ -88,7 +102,9 @@ export class Screen {
     if (isQuiet && this.#wasQuiet) return;
     this.#wasQuiet = isQuiet;
     const path = (await this.#lab.paths())[0] ?? 'no connection';
-    this.#print(`${pc.dim(now())} ${pc.magenta('traffic'.padEnd(8))} up ${upRate}, down ${downRate} ${pc.dim(`(${path})`)}`);
+    this.#print(
+      `${pc.dim(now())} ${pc.magenta('traffic'.padEnd(8))} up ${upRate}, down ${downRate} ${pc.dim(`(${path})`)}`,
+    );
   }
 }
 

@@ -12,14 +12,19 @@ const ENDING = 'Filtered host';
 
 /** Two flows run, ten lines a second each; what `end` does must stop the first and leave the second. */
 async function endsWhileUsed(lab: Lab, end: () => Promise<number> | number): Promise<string> {
-  const [ending, staying] = [lab.watchFlow(lab.urls.slowFiltered), lab.watchFlow(lab.urls.slowHttp)];
+  const [ending, staying] = [
+    lab.watchFlow(lab.urls.slowFiltered),
+    lab.watchFlow(lab.urls.slowHttp),
+  ];
   try {
     await eventually('both flows run', 8_000, async () =>
       ending.lines() > 0 && staying.lines() > 0 ? true : undefined,
     );
     const endedAt = await end();
     const stoppedAt = await eventually('the flow stops', MUST_STOP_WITHIN_MS + 3_000, async () =>
-      Date.now() - ending.lastLineAt() > 1_500 || !ending.isRunning() ? ending.lastLineAt() : undefined,
+      Date.now() - ending.lastLineAt() > 1_500 || !ending.isRunning()
+        ? ending.lastLineAt()
+        : undefined,
     );
     const took = Math.max(0, stoppedAt - endedAt);
     expect(took <= MUST_STOP_WITHIN_MS, `the flow ran on for ${took} ms`);

@@ -38,7 +38,10 @@ async function dnsWildcard(lab: Lab): Promise<string> {
 
 /** Two names of one server have addresses, NAT entries and fates of their own. */
 async function dnsTwoNames(lab: Lab): Promise<string> {
-  const [first, second] = [await resolve(lab, 'web.lab.test'), await resolve(lab, 'alias.lab.test')];
+  const [first, second] = [
+    await resolve(lab, 'web.lab.test'),
+    await resolve(lab, 'alias.lab.test'),
+  ];
   expect(!first.some((address) => second.includes(address)), 'the two names share no address');
   const pages = await Promise.all(
     ['web', 'alias', 'web', 'alias'].map((name) => fetchOk(lab, `http://${name}.lab.test/`)),
@@ -57,7 +60,10 @@ async function internet(lab: Lab): Promise<string> {
       return result.exitCode === 0 && /came from \S+/.test(result.body) ? result : undefined;
     });
     const from = /came from (\S+?)\.?$/m.exec(page.body)?.[1];
-    expect(from === lab.gatewayPublicIpv4, `the page was asked for by ${from}, not by the gateway's router`);
+    expect(
+      from === lab.gatewayPublicIpv4,
+      `the page was asked for by ${from}, not by the gateway's router`,
+    );
     const reserved = await curl(lab, reservedUrl, { timeoutMs: 3_000 });
     expect(reserved.exitCode !== 0, 'a reserved range must not be reached');
     expect(reserved.milliseconds < 2_500, `refused at once, not after ${reserved.milliseconds} ms`);

@@ -17,7 +17,11 @@ async function givesUp(lab: Lab, mistake: Mistake): Promise<string> {
   const last = run.output.trim().split('\n').at(-1) ?? '';
   expect(run.exitCode === mistake.exitCode, `exit code ${run.exitCode}: ${last}`);
   expect(mistake.says.test(run.output), `it said: ${last}`);
-  const left = await lab.exec('spare', ['sh', '-c', 'ip -o link show | grep -c tun-firezone; nft list tables']);
+  const left = await lab.exec('spare', [
+    'sh',
+    '-c',
+    'ip -o link show | grep -c tun-firezone; nft list tables',
+  ]);
   expect(left.stdout.trim() === '0', `left behind: ${left.stdout.trim()}`);
   const line = run.output.split('\n').find((text) => mistake.says.test(text)) ?? '';
   return `exit ${run.exitCode}: ${line.replace(/^.*?(ERROR \S+ |firezone-gateway: )/, '').slice(0, 80)}`;
@@ -28,7 +32,11 @@ export const REFUSE: readonly Scenario[] = [
     name: 'bad-token',
     network: DIRECT,
     run: (lab) =>
-      givesUp(lab, { env: { FIREZONE_TOKEN: 'not-a-token-of-the-lab' }, says: /token/, exitCode: 1 }),
+      givesUp(lab, {
+        env: { FIREZONE_TOKEN: 'not-a-token-of-the-lab' },
+        says: /token/,
+        exitCode: 1,
+      }),
   },
   {
     name: 'duplicate-id',
@@ -55,7 +63,14 @@ export const REFUSE: readonly Scenario[] = [
     network: DIRECT,
     run: (lab) =>
       givesUp(lab, {
-        wrapper: ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /dev/net && exec "$@"', 'sh'],
+        wrapper: [
+          'unshare',
+          '--mount',
+          'sh',
+          '-c',
+          'mount -t tmpfs none /dev/net && exec "$@"',
+          'sh',
+        ],
         says: /\/dev\/net\/tun.*modprobe tun/,
         exitCode: 1,
       }),

@@ -66,7 +66,10 @@ async function bulk(lab: Lab): Promise<string> {
   const up = await lab.exec('client', ['bash', '-c', script]);
   const upSeconds = (performance.now() - startedAt) / 1_000;
   const zeros = createHash('sha256').update(Buffer.alloc(BULK_BYTES)).digest('hex');
-  expect(up.stdout.trim() === `${BULK_BYTES} ${zeros}`, `the upload arrived as ${up.stdout.trim()}`);
+  expect(
+    up.stdout.trim() === `${BULK_BYTES} ${zeros}`,
+    `the upload arrived as ${up.stdout.trim()}`,
+  );
   const warnings = lab.warnings().slice(quietBefore);
   expect(warnings.length === 0, `logged at WARN: ${warnings[0]}`);
   const rate = (seconds: number): string => ((BULK_BYTES * 8) / seconds / 1e9).toFixed(2);
