@@ -1,5 +1,5 @@
 // What stands in front of all handshakes of a node: nothing is decrypted for a message that is not addressed to us (`mac1`), and
-// under load for nobody who has not shown that he receives at his address (`mac2`). WireGuard §5.3 and §5.4.7, connectivity 7.4.
+// under load nothing for a sender that has not shown to receive at its address (`mac2`). WireGuard §5.3 and §5.4.7, connectivity 7.4.
 //
 //   message ─ length ─ mac1 ─┬─ valid mac2 ────────── bucket of the proven source ──┬─ admitted
 //                            └─ bucket of the source ─ window of the node ──────────┘
@@ -20,7 +20,12 @@ import {
   writeCookieReply,
 } from '../../wire/wireguard/messages.ts';
 import { cookieKey, mac1Key, mac1Of, mac2Of, readMac1, readMac2 } from './macs.ts';
-import { HANDSHAKES_PER_WINDOW, SourceLimit, WindowLimit } from './rate-limiter.ts';
+import {
+  HANDSHAKES_PER_WINDOW,
+  RELAXED_HANDSHAKES,
+  SourceLimit,
+  WindowLimit,
+} from './rate-limiter.ts';
 
 // Specification
 /** connectivity 7.4: a cookie is bound to this much time. */
@@ -83,10 +88,16 @@ export class HandshakeGate {
         ? this.#admit()
         : this.#drop('rate-limited');
     }
-    if (this.#sources.take(source.address, now) && this.#all.take(now)) return this.#admit();
+    if (this.#mayPassUnproven(source, now)) return this.#admit();
     if (!this.#cookieReplies.take(now)) return this.#drop('overloaded');
     this.counters.add('cookie-replies');
     return { kind: 'reply', cookieReply: this.#cookieReplyTo(message, bytes, source, now) };
+  }
+
+  #mayPassUnproven(source: Endpoint, now: Instant): boolean {
+    const hasTokens = this.#sources.take(source.address, now);
+    if (!hasTokens && this.#all.taken(now) >= RELAXED_HANDSHAKES) return false;
+    return this.#all.take(now);
   }
 
   /** Cookies of the previous bucket count too, so that one is good for its whole 120 s. */

@@ -11,7 +11,12 @@ export const HANDSHAKES_PER_WINDOW = 100;
 export const WINDOW_MS = 1000;
 
 // Implementation
-/** A fifth of the window: five addresses that misbehave at once still leave the node in its normal mode. */
+/**
+ * While less than this part of a window is spent, a source may spend more than its bucket holds: an office behind one address
+ * that comes back all at once is no attack.
+ */
+export const RELAXED_HANDSHAKES = 50;
+/** What a source that has been quiet finds in its bucket when the rest of the window is all there is. */
 export const HANDSHAKES_PER_SOURCE = 20;
 /** About 400 KiB of buckets; the oldest is forgotten for a new one. */
 export const MAX_SOURCES = 4096;
@@ -40,6 +45,11 @@ export class WindowLimit {
     if (this.#count >= this.#limit) return false;
     this.#count += 1;
     return true;
+  }
+
+  /** How many were taken in the window that `now` is in. */
+  taken(now: Instant): number {
+    return now - this.#start >= WINDOW_MS ? 0 : this.#count;
   }
 }
 

@@ -155,11 +155,11 @@ export function isEchoReply(packet: Uint8Array): boolean {
   return packet[9] === 1 && packet[20] === 0;
 }
 
-function isEchoRequest(packet: Uint8Array): boolean {
+export function isEchoRequest(packet: Uint8Array): boolean {
   return packet[9] === 1 && packet[20] === 8;
 }
 
-function echoReplyTo(request: Uint8Array): Uint8Array {
+export function echoReplyTo(request: Uint8Array): Uint8Array {
   const reply = request.slice();
   reply.set(request.subarray(16, 20), 12);
   reply.set(request.subarray(12, 16), 16);

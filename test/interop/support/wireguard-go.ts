@@ -8,10 +8,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fromBase64, toBase64 } from '../../../src/base/bytes.ts';
-import type { WireGuardEnd } from './wireguard-end.ts';
 
 export const OUR_ADDRESS = '10.77.0.1';
 export const ITS_ADDRESS = '10.77.0.2';
+
+interface PeerKeys {
+  readonly publicKey: Uint8Array;
+  readonly presharedKey: Uint8Array;
+}
 
 const PROGRAMS = ['wireguard-go', 'wg', 'ping', 'ip'];
 const PACKAGES = ['wireguard-go', 'wireguard-tools', 'iputils-ping', 'iproute2'];
@@ -28,12 +32,13 @@ export function whyNot(): string | undefined {
 
 export class WireGuardGo {
   readonly #id = `fzwg${process.pid % 100_000}${instances++}`;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'wireguard-'));
+  #folder = '';
   #process: ChildProcess | undefined;
   port = 0;
   publicKey: Uint8Array = new Uint8Array();
 
   async start(): Promise<void> {
+    this.#folder = mkdtempSync(join(tmpdir(), 'wireguard-'));
     run('ip', 'netns', 'add', this.#id);
     this.#process = spawn('wireguard-go', ['-f', this.#id], {
       stdio: 'ignore',
@@ -54,7 +59,7 @@ export class WireGuardGo {
     }
   }
 
-  addPeer(end: WireGuardEnd, port: number, ...extra: string[]): void {
+  addPeer(end: PeerKeys, port: number, ...extra: string[]): void {
     this.#wg(
       'peer',
       toBase64(end.publicKey),
