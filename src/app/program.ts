@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, CommanderError } from 'commander';
 import { FzError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 
 // Specification: operations 1.4.
 export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
@@ -35,6 +36,38 @@ export async function runProgram(command: Command): Promise<void> {
     // A rejected start may leave sockets open that would keep the process alive.
     process.exit();
   }
+}
+
+/** What a daemon's process consists of. */
+export interface Daemon {
+  start(): Promise<void>;
+  /** Ends orderly; takes at most a few seconds. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Runs a daemon until SIGINT or SIGTERM (exit code 0) or until it calls `onFatal` (one ERROR line, exit code 1). What goes wrong
+ * before it runs is thrown, and is `runProgram`'s to say.
+ */
+export async function runUntilEnd(
+  log: Log,
+  create: (onFatal: (error: unknown) => void) => Daemon,
+): Promise<never> {
+  let daemon: Daemon | undefined;
+  const cause = await new Promise<unknown>((end, refuse) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => end(signal));
+    daemon = create(end);
+    daemon.start().catch(async (error: unknown) => {
+      await daemon?.stop();
+      refuse(error);
+    });
+  });
+  const isAsked = cause === 'SIGINT' || cause === 'SIGTERM';
+  if (isAsked) log.info('Stopping', { signal: cause });
+  else log.error(`Eventloop failed: ${describeFailure(cause)}`);
+  await daemon?.stop();
+  log.info('Stopped');
+  process.exit(isAsked ? EXIT.ok : EXIT.failure);
 }
 
 /** Our own errors by their sentence and causes; a bug by its stack. */

@@ -46,6 +46,11 @@ export class PendingAccess {
     return true;
   }
 
+  /** Keeps one more packet for a resource that is asked for already. */
+  keep(resource: ResourceId, packet: Uint8Array): void {
+    this.#byResource.get(resource)?.packets.push(packet);
+  }
+
   has(resource: ResourceId): boolean {
     return this.#byResource.has(resource);
   }

@@ -1,0 +1,275 @@
+// Hot path. Packets between the client's TUN device and its gateways: which gateway, may it go, may it come in. What a packet sets in motion
+// (a request for access, the announcement of a name) is `Access`'s to do.
+//
+//   outbound   readTun -> handleTunPackets: source? -> route -> filter -> access -> DNS NAT -> key slot, or wait
+//   inbound    gather -> handleSuperPackets: control? source allowed? -> writeTun
+
+import { addressFromWords, type IpAddress, writeAddressWords } from '../../base/address.ts';
+import {
+  type ReceiveBatch,
+  SUPER,
+  SUPER_FLAG,
+  TUN_FLAG,
+  TUN_PACKET,
+  type TunBatch,
+  VERDICT,
+} from '../../base/batch.ts';
+import { at } from '../../base/bytes.ts';
+import { Counters } from '../../base/counters.ts';
+import type { PeerId } from '../../base/ids.ts';
+import type { Instant } from '../../base/time.ts';
+import type { Ecn } from '../../base/transmit.ts';
+import type { Node } from '../../link/node.ts';
+import { isControlPacket } from '../../wire/control/p2p-control.ts';
+import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
+import {
+  EmbeddedPacket,
+  parseEmbeddedPacket,
+  refusalOf,
+  writeIcmpError,
+} from '../../wire/ip/icmp-error.ts';
+import {
+  DESTINATION_WORDS,
+  KEEP_CHECKSUM,
+  ParsedPacket,
+  parsePacket,
+  SOURCE_WORDS,
+} from '../../wire/ip/parsed-packet.ts';
+import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
+import type { Access } from './access.ts';
+import { copyPacket } from './copy-packet.ts';
+import type { Gateways } from './gateways.ts';
+import type { Routing } from './routing.ts';
+
+export type TrafficDrop =
+  | 'malformed'
+  | 'fragment'
+  | 'multicast'
+  | 'not-configured'
+  | 'source-not-ours'
+  | 'packet-to-self'
+  | 'unknown-resource'
+  | 'refused-by-filter'
+  | 'too-large-to-wait'
+  | 'too-many-waiting'
+  | 'no-gateway'
+  | 'source-not-allowed';
+
+// Implementation
+/** Packets for the own TUN device that wait for the loop; errors and cold arrivals, never bulk. */
+const MAX_PACKETS_TO_TUN = 256;
+const NO_SLOT = -1;
+
+interface TrafficDeps {
+  readonly node: Node;
+  readonly gateways: Gateways;
+  readonly routing: Routing;
+  readonly access: Access;
+}
+
+export class Traffic {
+  readonly drops: Counters<TrafficDrop> = new Counters();
+  readonly #node: Node;
+  readonly #gateways: Gateways;
+  readonly #routing: Routing;
+  readonly #access: Access;
+  readonly #packet = new ParsedPacket();
+  readonly #embedded = new EmbeddedPacket();
+  readonly #own = new Int32Array(8);
+  #isConfigured = false;
+  #toTun: Uint8Array[] = [];
+
+  constructor({ node, gateways, routing, access }: TrafficDeps) {
+    this.#node = node;
+    this.#gateways = gateways;
+    this.#routing = routing;
+    this.#access = access;
+  }
+
+  setOwnAddresses(ipv4: IpAddress, ipv6: IpAddress): void {
+    writeAddressWords(ipv4, this.#own, 0);
+    writeAddressWords(ipv6, this.#own, 4);
+    this.#isConfigured = true;
+  }
+
+  handleTunPackets(batch: TunBatch, now: Instant): void {
+    const { packets, slab, view } = batch;
+    for (let i = 0; i < batch.packetCount; i++) {
+      const row = i * TUN_PACKET.stride;
+      packets[row + TUN_PACKET.slot] = NO_SLOT;
+      const offset = at(packets, row + TUN_PACKET.offset);
+      const length = at(packets, row + TUN_PACKET.length);
+      const outcome = parsePacket(view, offset, length, this.#packet);
+      if (outcome !== 'parsed') {
+        this.drops.add(outcome);
+        continue;
+      }
+      const isPartial = (at(packets, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) !== 0;
+      const peer = this.#admit(slab, isPartial, now);
+      if (peer === undefined) continue;
+      const slot = this.#node.sendSlot(peer, now);
+      if (slot === NO_SLOT) this.#wait(peer, slab, isPartial);
+      packets[row + TUN_PACKET.slot] = slot;
+      packets[row + TUN_PACKET.ecn] = ecnOf(view, this.#packet);
+    }
+  }
+
+  /** Sends packets that waited; they go through the same decisions as new ones. */
+  resend(waited: readonly Uint8Array[], now: Instant): void {
+    for (const bytes of waited) {
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      if (parsePacket(view, 0, bytes.length, this.#packet) !== 'parsed') continue;
+      const peer = this.#admit(bytes, false, now);
+      if (peer === undefined) continue;
+      const sent = this.#node.sendPacket(peer, bytes, ecnOf(view, this.#packet) as Ecn, now);
+      if (sent !== 'sent' && sent !== 'waiting') this.#wait(peer, bytes, false);
+    }
+  }
+
+  handleSuperPackets(batch: ReceiveBatch, now: Instant): void {
+    const { superPackets: rows, slab, view } = batch;
+    for (let i = 0; i < batch.superCount; i++) {
+      const row = i * SUPER.stride;
+      const offset = at(rows, row + SUPER.offset);
+      const length = at(rows, row + SUPER.length);
+      const peer = this.#node.peerOfSlot(at(rows, row + SUPER.slot));
+      const isWhole = (at(rows, row + SUPER.flags) & SUPER_FLAG.checksumOnWrite) !== 0;
+      const isAllowed =
+        peer !== undefined && this.#admitInbound(peer, slab, view, offset, length, isWhole, now);
+      if (isAllowed) {
+        this.#packet.keepChecksums = isWhole ? KEEP_CHECKSUM.none : KEEP_CHECKSUM.all;
+        mergeEcn(view, this.#packet, at(rows, row + SUPER.ecn));
+      }
+      rows[row + SUPER.verdict] = isAllowed ? VERDICT.forward : VERDICT.drop;
+    }
+  }
+
+  /** A packet that arrived outside of a batch. */
+  handlePacket(peer: PeerId, bytes: Uint8Array, now: Instant): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (this.#admitInbound(peer, bytes, view, 0, bytes.length, false, now)) this.#pushToTun(bytes);
+  }
+
+  pollTunPacket(): Uint8Array | undefined {
+    return this.#toTun.shift();
+  }
+
+  /** The peer to send `#packet` to; `undefined`: dropped, answered here, or kept for later. */
+  #admit(slab: Uint8Array, isPartial: boolean, now: Instant): PeerId | undefined {
+    const reason = this.#refusal();
+    if (reason !== undefined) return this.#drop(reason);
+    const route = this.#routing.route(this.#packet);
+    switch (route.kind) {
+      case 'gateway':
+        return route.gateway.peer;
+      case 'nowhere':
+        return this.#drop('unknown-resource');
+      case 'resource': {
+        if (!route.isAllowed) {
+          this.#pushToTun(writeIcmpError('prohibited', slab, this.#packet));
+          return this.#drop('refused-by-filter');
+        }
+        const buffer = this.#access.bufferFor(route.resource, route.domain, now);
+        if (buffer.kind === 'go') return buffer.peer;
+        if (this.#packet.length > MAX_PACKET_LENGTH) return this.#drop('too-large-to-wait');
+        buffer.packets?.push(copyPacket(slab, this.#packet, isPartial));
+        return undefined;
+      }
+    }
+  }
+
+  #refusal(): TrafficDrop | undefined {
+    const { addresses, version } = this.#packet;
+    if (isMulticast(addresses, version)) return 'multicast';
+    if (!this.#isConfigured) return 'not-configured';
+    if (!this.#isOwn(addresses, SOURCE_WORDS)) return 'source-not-ours';
+    if (this.#isOwn(addresses, DESTINATION_WORDS)) return 'packet-to-self';
+    return undefined;
+  }
+
+  #isOwn(words: Int32Array, index: number): boolean {
+    const own = this.#own;
+    for (let base = 0; base < 8; base += 4) {
+      if (
+        at(own, base + 3) === at(words, index + 3) &&
+        at(own, base + 2) === at(words, index + 2) &&
+        at(own, base + 1) === at(words, index + 1) &&
+        at(own, base) === at(words, index)
+      ) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #wait(peer: PeerId, slab: Uint8Array, isPartial: boolean): void {
+    if (this.#packet.length > MAX_PACKET_LENGTH) return this.#drop('too-large-to-wait');
+    const copy = copyPacket(slab, this.#packet, isPartial);
+    if (!this.#access.waitForConnection(peer, copy)) this.#drop('too-many-waiting');
+  }
+
+  /** Parses into `#packet`; true if the packet may enter the TUN device. Control packets are handled here. */
+  #admitInbound(
+    peer: PeerId,
+    slab: Uint8Array,
+    view: DataView,
+    offset: number,
+    length: number,
+    isCoalesced: boolean,
+    now: Instant,
+  ): boolean {
+    const gateway = this.#gateways.find(peer);
+    if (!gateway) {
+      this.drops.add('no-gateway');
+      return false;
+    }
+    if (!isCoalesced && isControlPacket(view, offset, length)) {
+      this.#access.handleControl(peer, slab.slice(offset, offset + length), now);
+      return false;
+    }
+    const outcome = parsePacket(view, offset, length, this.#packet);
+    if (outcome !== 'parsed') {
+      this.drops.add(outcome);
+      return false;
+    }
+    if (!gateway.allowsSource(this.#packet.addresses, SOURCE_WORDS, this.#resourcesOfProxy)) {
+      this.drops.add('source-not-allowed');
+      return false;
+    }
+    if (refusalOf(this.#packet) === 'prohibited') this.#noteProhibited(view, now);
+    return true;
+  }
+
+  readonly #resourcesOfProxy = (address: IpAddress): ReturnType<Routing['resourcesOfProxy']> =>
+    this.#routing.resourcesOfProxy(address);
+
+  /** The gateway refuses what this client believes to hold: the grant is asked for anew (client 11.5, always on). */
+  #noteProhibited(view: DataView, now: Instant): void {
+    if (!parseEmbeddedPacket(view, this.#packet, this.#embedded)) return;
+    const quoted = new ParsedPacket();
+    quoted.addresses.set(this.#embedded.addresses);
+    quoted.transport = this.#embedded.transport;
+    quoted.destinationPort = this.#embedded.destinationPort;
+    const route = this.#routing.route(quoted);
+    if (route.kind === 'resource' && route.isAllowed) this.#access.renew(route.resource, now);
+  }
+
+  #pushToTun(bytes: Uint8Array): void {
+    if (this.#toTun.length < MAX_PACKETS_TO_TUN) this.#toTun.push(bytes);
+  }
+
+  #drop(reason: TrafficDrop): undefined {
+    this.drops.add(reason);
+    return undefined;
+  }
+}
+
+function isMulticast(addresses: Int32Array, version: number): boolean {
+  if (version === 4) return at(addresses, DESTINATION_WORDS + 3) >>> 28 === 0xe;
+  return at(addresses, DESTINATION_WORDS) >>> 24 === 0xff;
+}
+
+/** For logs and errors: the destination of the packet parsed last. */
+export function destinationOf(packet: ParsedPacket): IpAddress {
+  return addressFromWords(packet.addresses, DESTINATION_WORDS);
+}
