@@ -93,7 +93,7 @@ export class ClientProcess {
         { apiUrl: config.apiUrl, firezoneId: identity.id, name: identity.name },
         crypto,
       ),
-      component: 'client',
+      component: 'headless-client',
       token: identity.token,
       partitionBudgetMs: config.maxPartitionMs,
       dial: {

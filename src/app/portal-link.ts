@@ -24,7 +24,7 @@ export class PortalRefusedError extends FzError {
 
 export interface PortalLinkOptions<In extends Message, Out extends Message> {
   readonly login: LoginUrlResult<PublicKeyParams>;
-  readonly component: 'gateway' | 'client';
+  readonly component: 'gateway' | 'headless-client';
   readonly token: string;
   readonly partitionBudgetMs: number;
   readonly dial: DialOptions;
