@@ -2,6 +2,7 @@
 
 import { connect as connectTcp } from 'node:net';
 import { endpoint, familyOf, type IpAddress } from '../base/address.ts';
+import { toBase64 } from '../base/bytes.ts';
 import type { FzError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Instant } from '../base/time.ts';
@@ -165,6 +166,7 @@ export class ClientProcess {
   snapshot(): unknown {
     return {
       role: 'client',
+      publicKey: toBase64(this.#client.publicKey),
       portal: this.#portal.snapshot(),
       client: this.#client.snapshot(),
       loop: this.#loop.counters.snapshot(),
