@@ -10,7 +10,7 @@ import {
 } from '../../src/base/address.ts';
 import { createReceiveBatch, PATH, type ReceiveBatch, RUN, SUPER } from '../../src/base/batch.ts';
 import { at, concat, toHex } from '../../src/base/bytes.ts';
-import { type PeerId, peerId } from '../../src/base/ids.ts';
+import { type PeerId, peerId, type RelayId, relayId } from '../../src/base/ids.ts';
 import { SILENT_LOG } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { earliest, type Instant, later, unixMillis, WallClock } from '../../src/base/time.ts';
@@ -21,7 +21,8 @@ import type { NodeConfig, NodeEvent, UpsertOutcome } from '../../src/link/node-t
 import type { CandidateEvent } from '../../src/link/signalling.ts';
 import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
 import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
-import { type Datagram, ep, type Nat, VirtualNetwork } from './virtual-network.ts';
+import { RelayMachine } from './relay-machine.ts';
+import { type Datagram, ep, type Nat, SYMMETRIC, VirtualNetwork } from './virtual-network.ts';
 
 /** What a client is called on the gateway, and the other way round. */
 export const CLIENT: PeerId = peerId('client');
@@ -206,6 +207,16 @@ export class LinkWorld {
     this.#others.push(participant);
   }
 
+  /** `init.relays` or `relays_presence` to both sides. */
+  announce(relays: readonly RelayMachine[], gone: readonly RelayMachine[] = []): void {
+    const idOf = (relay: RelayMachine): RelayId => relayId(relay.listen.key);
+    for (const side of ['client', 'gateway'] as const) {
+      const infos = relays.map((relay) => relay.info(idOf(relay), side));
+      this[side].node.updateRelays(gone.map(idOf), infos, this.network.now);
+    }
+    this.flush();
+  }
+
   /** One authorization: the gateway is told first, the client when it has agreed (connectivity 4.7). */
   authorize(): UpsertOutcome {
     const outcome = this.gateway.node.upsertConnection(this.terms('gateway'), this.network.now);
@@ -353,4 +364,21 @@ export function directWorld(
     peer('192.0.2.10:52625', nats.client),
     peer('198.51.100.20:52625', nats.gateway),
   );
+}
+
+/** Client and gateway behind symmetric NATs with a private address each, and relays. */
+export function relayedWorld(relayCount: number): { world: LinkWorld; relays: RelayMachine[] } {
+  const network = new VirtualNetwork();
+  const nat = (publicAddress: string): Nat => network.addNat({ ...SYMMETRIC, publicAddress });
+  const world = new LinkWorld(
+    network,
+    { host: '10.1.0.2:52625', nat: nat('203.0.113.7'), knowsHost: false },
+    { host: '10.2.0.2:52625', nat: nat('203.0.113.9'), knowsHost: false },
+  );
+  const relays = Array.from({ length: relayCount }, (_, index) => {
+    return new RelayMachine(network, `198.51.100.${100 + index}:3478`);
+  });
+  for (const relay of relays) world.add(relay);
+  world.announce(relays);
+  return { world, relays };
 }

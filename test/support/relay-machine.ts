@@ -1,0 +1,148 @@
+// Our own TURN server on a virtual network: its listening socket, and one socket for each allocation that it opens. It
+// forwards by rows as the relay's loop does.
+
+import {
+  addressFromWords,
+  type Endpoint,
+  endpoint,
+  writeAddressWords,
+} from '../../src/base/address.ts';
+import { createReceiveBatch, PATH, RUN } from '../../src/base/batch.ts';
+import { at } from '../../src/base/bytes.ts';
+import { relayId } from '../../src/base/ids.ts';
+import { SILENT_LOG } from '../../src/base/log.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { type Instant, unixMillis, WallClock } from '../../src/base/time.ts';
+import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
+import type { RelayInfo } from '../../src/link/relays.ts';
+import { listenSocket, relaySocket } from '../../src/proto/turn/server/channel-bindings.ts';
+import { relayPassword } from '../../src/proto/turn/server/credentials.ts';
+import { createForwardBatch, FORWARD } from '../../src/proto/turn/server/forwarding.ts';
+import { TurnServer } from '../../src/proto/turn/server/server.ts';
+import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
+import type { Participant } from './link-world.ts';
+import { type Datagram, ep, type VirtualNetwork } from './virtual-network.ts';
+
+const STAMP_SECRET = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff';
+const EXPIRY = '1999999999';
+
+export class RelayMachine implements Participant {
+  readonly server: TurnServer;
+  readonly listen: Endpoint;
+  /** Payloads it forwarded to peers and to clients. */
+  forwardedCount = 0;
+  readonly #network: VirtualNetwork;
+  readonly #crypto = createSeededCrypto(9);
+  readonly #sockets = new Map<number, Endpoint>();
+  readonly #batch = createReceiveBatch(65_536, 1, 1);
+  readonly #out = createForwardBatch(64);
+
+  constructor(network: VirtualNetwork, listen: string) {
+    this.#network = network;
+    this.listen = ep(listen);
+    this.server = new TurnServer(
+      {
+        publicAddresses: [this.listen.address],
+        ports: { lowest: 49_152, highest: 65_535 },
+        software: 'firezone-relay; rev=xxxxxxxx',
+        stampSecret: STAMP_SECRET,
+        peerPolicy: { allowsLoopback: false, denied: [] },
+      },
+      {
+        crypto: this.#crypto,
+        random: new SeededRandom(this.listen.port),
+        wallClock: new WallClock(network.now, unixMillis(1_767_225_600_000)),
+        log: SILENT_LOG,
+      },
+    );
+    this.#open(listenSocket(4), this.listen);
+  }
+
+  /** What the portal tells of it; each salt is another user. */
+  info(id: string, salt: string): RelayInfo {
+    return {
+      id: relayId(id),
+      addresses: [this.listen],
+      username: `${EXPIRY}:${salt}`,
+      password: relayPassword(EXPIRY, STAMP_SECRET, salt, this.#crypto),
+      realm: 'firezone',
+    };
+  }
+
+  /** The machine is gone. */
+  stop(): void {
+    for (const socket of this.#sockets.values()) this.#network.detach(socket);
+  }
+
+  handleTimeout(now: Instant): void {
+    this.server.handleTimeout(now);
+  }
+
+  pollTimeout(): Instant | undefined {
+    return this.server.pollTimeout();
+  }
+
+  drain(now: Instant): void {
+    const { server } = this;
+    for (let command = server.pollCommand(); command; command = server.pollCommand()) {
+      for (const family of command.families) {
+        const socket = relaySocket(command.allocation, family);
+        if (command.kind === 'open-sockets') {
+          this.#open(socket, endpoint(this.listen.address, command.port));
+        } else {
+          const open = this.#sockets.get(socket);
+          if (open) this.#network.detach(open);
+          this.#sockets.delete(socket);
+        }
+      }
+      if (command.kind === 'open-sockets') server.handleSocketsOpened(command.allocation, now);
+    }
+    for (let out = server.pollTransmit(); out; out = server.pollTransmit()) {
+      const { source = this.listen, destination, payload } = out;
+      this.#network.send({ source, destination, payload });
+    }
+  }
+
+  #open(socket: number, address: Endpoint): void {
+    this.#sockets.set(socket, address);
+    this.#network.attach(address, undefined, (datagram, now) => {
+      this.#receive(socket, datagram, now);
+    });
+  }
+
+  #receive(socket: number, { source, destination, payload }: Datagram, now: Instant): void {
+    const { runs, slab } = this.#batch;
+    slab.set(payload);
+    runs.fill(0);
+    runs.set([0, payload.length, payload.length]);
+    writeAddressWords(source.address, runs, RUN.remote);
+    runs[RUN.remotePort] = source.port;
+    writeAddressWords(destination.address, runs, RUN.local);
+    runs[RUN.localPort] = destination.port;
+    this.#batch.runCount = 1;
+    this.server.handleRuns(this.#batch, socket, this.#out, now);
+    for (let row = 0; row < this.#out.count * FORWARD.stride; row += FORWARD.stride) {
+      this.#forward(row, payload);
+    }
+    this.drain(now);
+  }
+
+  #forward(row: number, datagram: Uint8Array): void {
+    const { rows } = this.#out;
+    const { paths } = this.server.channels;
+    const path = at(rows, row + FORWARD.path) * PATH.stride;
+    const source = this.#sockets.get(at(rows, row + FORWARD.socket));
+    const payload = datagram.slice(at(rows, row + FORWARD.headerLength));
+    const channel = at(paths, path + PATH.channel);
+    if (source === undefined) return;
+    this.forwardedCount++;
+    this.#network.send({
+      source,
+      destination: endpoint(
+        addressFromWords(paths, path + PATH.remote),
+        at(paths, path + PATH.remotePort),
+      ),
+      payload: channel === 0 ? payload : writeChannelData(channel, payload),
+    });
+  }
+}
