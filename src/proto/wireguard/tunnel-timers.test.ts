@@ -190,6 +190,18 @@ describe('one-way data', () => {
 });
 
 describe('the end of a tunnel', () => {
+  it('does not come from an unanswered initiation when the peer set up a session meanwhile', () => {
+    const pair = new Pair();
+    pair.connect();
+    pair.rule = (bytes, from) => (from === 'gateway' && bytes.length === 148 ? [] : [10]);
+    pair.gateway.tunnel.startHandshake(pair.now);
+    pair.run(2 * SECOND);
+    pair.connect();
+    pair.run(60 * SECOND);
+    expect(pair.gateway.tunnel.isExpired).toBe(false);
+    expect(pair.sentBy('gateway', 'initiation').length).toBe(1);
+  });
+
   it('comes 540 s after the last handshake', () => {
     const pair = new Pair();
     pair.connect();
