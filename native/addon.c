@@ -7,6 +7,7 @@
 #include "gather.h"
 #include "layout.h"
 #include "netlink.h"
+#include "privilege.h"
 
 static double no_counters[COUNTER_COUNT];
 _Thread_local double *counters = no_counters;
@@ -270,6 +271,12 @@ static napi_value netlink_call(napi_env env, napi_callback_info info) {
   return value;
 }
 
+// shareNetAdmin(): 0 or a negative errno
+static napi_value share_privilege(napi_env env, napi_callback_info info) {
+  (void)info;
+  return int_value(env, share_net_admin());
+}
+
 // layout(): the columns of layout.h in order, for comparison with src/base/batch.ts
 static napi_value layout(napi_env env, napi_callback_info info) {
   (void)info;
@@ -357,6 +364,7 @@ NAPI_MODULE_INIT() {
   define(env, exports, "aeadOpen", open_runs);
   define(env, exports, "gather", gather_batch);
   define(env, exports, "netlink", netlink_call);
+  define(env, exports, "shareNetAdmin", share_privilege);
   define_network(env, exports);
   return exports;
 }

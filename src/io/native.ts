@@ -54,6 +54,7 @@ export interface NativeAddon {
   aeadOpen(aead: AeadHandle, batch: ReceiveBatchHandle, runCount: number): number;
   gather(batch: ReceiveBatchHandle, datagramCount: number): number;
   netlink(request: Uint8Array): Uint8Array | number;
+  shareNetAdmin(): number;
   udpOpen(
     family: number,
     address: Uint8Array,
@@ -147,6 +148,12 @@ const counterValues = new Float64Array(64);
 const receiveBatches = new WeakMap<ReceiveBatch, ReceiveBatchHandle>();
 const tunBatches = new WeakMap<TunBatch, TunBatchHandle>();
 let loaded: NativeAddon | undefined;
+let chosenPath: string | undefined;
+
+/** Another build of the add-on, before its first use. For tests. */
+export function useNativeFile(path: string): void {
+  chosenPath = path;
+}
 
 /** The add-on, loaded once. Throws `NativeAddonError`, which says what to do. */
 export function native(): NativeAddon {
@@ -186,6 +193,14 @@ export function tunBatchHandle(batch: TunBatch): TunBatchHandle {
   return handle;
 }
 
+/**
+ * Lets programs that this process starts (ip, nft) keep CAP_NET_ADMIN where only the executable file has it. False where this
+ * process has no such capability to share.
+ */
+export function shareNetAdmin(): boolean {
+  return native().shareNetAdmin() === 0;
+}
+
 /** Name of the error that a native function returned as a negative number, such as `EADDRINUSE`. */
 export function errnoName(result: number): string {
   return getSystemErrorName(result);
@@ -195,7 +210,7 @@ export const WOULD_BLOCK: number = -osConstants.errno.EAGAIN;
 export const INTERRUPTED: number = -osConstants.errno.EINTR;
 
 function load(): NativeAddon {
-  const addon = isSea() ? loadAsset() : loadFile(defaultPath());
+  const addon = isSea() ? loadAsset() : loadFile(chosenPath ?? defaultPath());
   const problem = addon.cipherProblem();
   if (problem !== null) {
     throw new NativeAddonError(
@@ -223,9 +238,26 @@ function loadFile(path: string): NativeAddon {
   return holder.exports as NativeAddon;
 }
 
-/** The loader wants a file: one is written where only this user can look, and removed as soon as it is open. */
+/**
+ * The loader wants a file: one is written where only this user can look, and removed as soon as it is open. A place whose
+ * file system allows no execution is passed over.
+ */
 function loadAsset(): NativeAddon {
-  const directory = mkdtempSync(join(tmpdir(), 'firezone-'));
+  const places = [tmpdir(), process.env['XDG_RUNTIME_DIR'], '/dev/shm', '/var/tmp'];
+  let failure: unknown;
+  for (const place of places) {
+    if (place === undefined) continue;
+    try {
+      return loadAssetFrom(place);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  throw failure;
+}
+
+function loadAssetFrom(place: string): NativeAddon {
+  const directory = mkdtempSync(join(place, 'firezone-'));
   try {
     const path = join(directory, NATIVE_ASSET);
     writeFileSync(path, new Uint8Array(getAsset(NATIVE_ASSET)), { mode: 0o700 });

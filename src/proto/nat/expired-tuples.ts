@@ -57,6 +57,12 @@ export class ExpiredTuples {
     }
   }
 
+  clear(): void {
+    this.#index.clear();
+    this.#first = 0;
+    this.#length = 0;
+  }
+
   #dropFirst(): void {
     const key = this.#first * KEY_WORDS;
     const extra = at(this.#keys, key + 4);

@@ -171,6 +171,18 @@ export class NatTable {
     return this.#nextSweep;
   }
 
+  /** Forgets all sessions and expired tuples. */
+  clear(): void {
+    this.#byInside.clear();
+    this.#byOutside.clear();
+    this.#expired.clear();
+    this.#rows.fill(0);
+    this.#used = 0;
+    this.#free = -1;
+    this.#count = 0;
+    this.#nextSweep = undefined;
+  }
+
   /** Live sessions. */
   get count(): number {
     return this.#count;

@@ -266,11 +266,14 @@ describe('data messages', () => {
     expect(tunnel.acceptCounter(slot, 5, 0, 28, pair.now)).toBe(true);
     expect(tunnel.acceptCounter(slot, 5, 0, 28, pair.now)).toBe(false);
     expect(tunnel.acceptCounter(slot, 0, 0x20_0000, 28, pair.now)).toBe(false);
+    expect(tunnel.acceptCounter(slot, 0xffff_ff00 | 0, 0, 28, pair.now)).toBe(true);
+    expect(tunnel.acceptCounter(slot, 0xffff_ff00 | 0, 0, 28, pair.now)).toBe(false);
+    expect(tunnel.acceptCounter(slot, 0, -1, 28, pair.now)).toBe(false);
     expect(tunnel.acceptCounter(slot + 1, 6, 0, 28, pair.now)).toBe(false);
     expect(tunnel.acceptCounter(slot, 6, 0, 28, instant(181 * SECOND))).toBe(false);
     expect(tunnel.drops.snapshot()).toEqual({
-      replayed: 1,
-      'too-old': 1,
+      replayed: 2,
+      'too-old': 2,
       'no-session': 1,
       'expired-session': 1,
     });

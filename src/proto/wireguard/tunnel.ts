@@ -222,7 +222,10 @@ export class Tunnel {
     return { kind: 'packet', bytes: plaintext.subarray(0, length) };
   }
 
-  /** Hot: a data message that the key of `slot` opened; `length` of its plaintext. False: replayed, too old, or too late. */
+  /**
+   * Hot: a data message that the key of `slot` opened; `length` of its plaintext. Counter words as they stand in
+   * `DATAGRAM` rows, signed. False: replayed, too old, or too late.
+   */
   acceptCounter(
     slot: number,
     counterLow: number,
@@ -233,9 +236,11 @@ export class Tunnel {
     this.#advance(now);
     const session = this.#sessions.findBySlot(slot);
     if (session === undefined) return this.#refuse('no-session');
-    const refusal = this.#refusal(session, counterLow, counterHigh);
+    const low = counterLow >>> 0;
+    const high = counterHigh >>> 0;
+    const refusal = this.#refusal(session, low, high);
     if (refusal !== undefined) return this.#refuse(refusal);
-    session.window.mark(counterLow, counterHigh);
+    session.window.mark(low, high);
     this.#noteAuthentic(session, length);
     return true;
   }

@@ -89,7 +89,7 @@ test('any event survives a round trip, any bytes are read without an exception',
   fc.assert(
     fc.property(fc.string(), fc.string(), fc.subarray(PROXIES), (resource, domain, proxyIps) => {
       const event: ControlEvent = { kind: 'assigned-ips', resource, domain, proxyIps };
-      fc.pre(resource.isWellFormed() && domain.isWellFormed());
+      fc.pre(!/\p{Surrogate}/u.test(resource + domain));
       expect(parseControlPacket(writeControlPacket(event))).toEqual(event);
     }),
   );

@@ -5,7 +5,13 @@ import { addressFromWords } from '../../base/address.ts';
 import { ICMP, ICMPV4_TYPE, ICMPV6_TYPE } from './icmp.ts';
 import { IPV4, ipv4HeaderLength } from './ipv4.ts';
 import { IPV6, walkIpv6Extensions } from './ipv6.ts';
-import { DESTINATION_WORDS, type ParsedPacket, SOURCE_WORDS, TRANSPORT } from './parsed-packet.ts';
+import {
+  DESTINATION_WORDS,
+  isMappedWords,
+  type ParsedPacket,
+  SOURCE_WORDS,
+  TRANSPORT,
+} from './parsed-packet.ts';
 import { IP_PROTOCOL, MAX_PACKET_LENGTH } from './protocol.ts';
 import { writeIcmpPacket } from './write-packet.ts';
 
@@ -119,7 +125,10 @@ function parseEmbeddedIpv6(view: DataView, target: EmbeddedPacket): boolean {
   for (let i = 0; i < 8; i++) {
     target.addresses[i] = view.getInt32(offset + IPV6.source + i * 4);
   }
-  return true;
+  return (
+    !isMappedWords(target.addresses, SOURCE_WORDS) &&
+    !isMappedWords(target.addresses, DESTINATION_WORDS)
+  );
 }
 
 function parseEmbeddedTransport(view: DataView, version: number, target: EmbeddedPacket): boolean {

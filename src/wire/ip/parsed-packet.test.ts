@@ -96,6 +96,8 @@ describe('what is refused', () => {
     ['seven bytes of ICMP', icmp(V4, 1, 7)],
     ['ICMPv6 in IPv4', icmp(V4, 58, 8)],
     ['ICMPv4 in IPv6', icmp(V6, 1, 8)],
+    ['an IPv4-mapped IPv6 source', icmp({ ...V6, source: ip('::ffff:10.0.0.1') }, 17, 8)],
+    ['an IPv4-mapped IPv6 destination', icmp({ ...V6, destination: ip('::ffff:10.0.0.1') }, 17, 8)],
   ])('%s', (_, bytes) => {
     expect(parse(bytes).outcome).toBe('malformed');
   });

@@ -3,6 +3,7 @@
 //
 // Does not copy: positions are offsets into the caller's slab and valid as long as its bytes are.
 
+import { at } from '../../base/bytes.ts';
 import { ICMP, isEcho } from './icmp.ts';
 import { IPV4, IPV4_FRAGMENT_MASK, ipv4HeaderLength } from './ipv4.ts';
 import { IPV6, walkIpv6Extensions } from './ipv6.ts';
@@ -107,11 +108,22 @@ function parseIpv6(view: DataView, target: ParsedPacket): ParseOutcome {
   for (let i = 0; i < 8; i++) {
     target.addresses[i] = view.getInt32(offset + IPV6.source + i * 4);
   }
-  return 'parsed';
+  const { addresses } = target;
+  const isMapped =
+    isMappedWords(addresses, SOURCE_WORDS) || isMappedWords(addresses, DESTINATION_WORDS);
+  return isMapped ? 'malformed' : 'parsed';
+}
+
+/**
+ * Whether four words of an IPv6 packet are an IPv4-mapped address. Such addresses have no place on the wire (RFC 6890 §2.2.3), and their
+ * words would be taken for those of an IPv4 address; so packets with one are malformed.
+ */
+export function isMappedWords(words: Int32Array, index: number): boolean {
+  return at(words, index) === 0 && at(words, index + 1) === 0 && at(words, index + 2) === 0xffff;
 }
 
 function parseTransport(view: DataView, target: ParsedPacket): boolean {
-  const at = target.offset + target.headerLength;
+  const start = target.offset + target.headerLength;
   const length = target.length - target.headerLength;
   target.transport = TRANSPORT.other;
   target.sourcePort = 0;
@@ -119,14 +131,14 @@ function parseTransport(view: DataView, target: ParsedPacket): boolean {
   switch (target.protocol) {
     case IP_PROTOCOL.tcp: {
       if (length < TCP.minHeaderLength) return false;
-      const headerLength = (view.getUint8(at + TCP.dataOffset) >> 4) * 4;
+      const headerLength = (view.getUint8(start + TCP.dataOffset) >> 4) * 4;
       if (headerLength < TCP.minHeaderLength || headerLength > length) return false;
       target.transport = TRANSPORT.tcp;
-      target.tcpFlags = view.getUint8(at + TCP.flags);
+      target.tcpFlags = view.getUint8(start + TCP.flags);
       break;
     }
     case IP_PROTOCOL.udp:
-      if (length < UDP.headerLength || view.getUint16(at + UDP.length) !== length) return false;
+      if (length < UDP.headerLength || view.getUint16(start + UDP.length) !== length) return false;
       target.transport = TRANSPORT.udp;
       break;
     case IP_PROTOCOL.icmp:
@@ -136,19 +148,19 @@ function parseTransport(view: DataView, target: ParsedPacket): boolean {
     default:
       return true;
   }
-  target.sourcePort = view.getUint16(at + UDP.sourcePort);
-  target.destinationPort = view.getUint16(at + UDP.destinationPort);
+  target.sourcePort = view.getUint16(start + UDP.sourcePort);
+  target.destinationPort = view.getUint16(start + UDP.destinationPort);
   return true;
 }
 
 function parseIcmp(view: DataView, target: ParsedPacket): boolean {
   if (target.length - target.headerLength < ICMP.headerLength) return false;
-  const at = target.offset + target.headerLength;
-  target.icmpType = view.getUint8(at + ICMP.type);
-  target.icmpCode = view.getUint8(at + ICMP.code);
+  const start = target.offset + target.headerLength;
+  target.icmpType = view.getUint8(start + ICMP.type);
+  target.icmpCode = view.getUint8(start + ICMP.code);
   if (isEcho(target.version, target.icmpType, target.icmpCode)) {
     target.transport = TRANSPORT.echo;
-    target.sourcePort = view.getUint16(at + ICMP.identifier);
+    target.sourcePort = view.getUint16(start + ICMP.identifier);
     target.destinationPort = target.sourcePort;
   } else {
     target.transport = TRANSPORT.icmp;

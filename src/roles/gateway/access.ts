@@ -1,0 +1,204 @@
+// Who may reach what, over time (data-plane 2.3, 7.6): clients appear with their first authorization and go with their last one,
+// whatever their connection does in between. Time is the monotonic clock; wall-clock times of the portal are mapped to it once.
+
+import type { ClientId, ResourceId } from '../../base/ids.ts';
+import type { Log } from '../../base/log.ts';
+import { earliest, type Instant, later, type UnixMillis, type WallClock } from '../../base/time.ts';
+import { writeControlPacket } from '../../wire/control/p2p-control.ts';
+import type { ActiveAuthorization } from '../../wire/portal/common.ts';
+import type { CreateAuthorization } from '../../wire/portal/gateway-messages.ts';
+import type { GatewayResource } from '../../wire/portal/resources.ts';
+import { ClientPeer } from './client-peer.ts';
+import { Clients } from './clients.ts';
+import type { DomainSetups } from './domain-setups.ts';
+import type { GatewayEvent, RevocationReason } from './events.ts';
+import type { GatewayWide } from './gateway-wide.ts';
+import type { GatewayLink } from './link.ts';
+
+// Implementation
+/** NAT sessions are swept this often while there are any; their look-ups are exact without it. */
+const SWEEP_INTERVAL_MS = 1_000;
+
+export interface AccessDeps {
+  readonly wide: GatewayWide;
+  readonly link: GatewayLink;
+  readonly setups: DomainSetups;
+  readonly wallClock: WallClock;
+  readonly log: Log;
+  /** Where events go. */
+  readonly events: GatewayEvent[];
+}
+
+export class Access {
+  readonly clients: Clients;
+  readonly #deps: AccessDeps;
+  #lastSweep: Instant;
+  /** Cached; `dirty` after any change of authorizations. */
+  #nextExpiry: Instant | undefined | 'dirty' = 'dirty';
+
+  constructor(deps: AccessDeps, now: Instant) {
+    this.#deps = deps;
+    this.clients = new Clients(deps.wide.nextSeed());
+    this.#lastSweep = now;
+  }
+
+  handleTimeout(now: Instant): void {
+    this.#expire(now);
+    if (now < later(this.#lastSweep, SWEEP_INTERVAL_MS)) return;
+    this.#lastSweep = now;
+    for (const client of this.clients) client.nat.handleTimeout(now);
+  }
+
+  pollTimeout(): Instant | undefined {
+    if (this.#nextExpiry === 'dirty') {
+      this.#nextExpiry = undefined;
+      for (const { authorizations } of this.clients)
+        this.#nextExpiry = earliest(this.#nextExpiry, authorizations.nextExpiry);
+    }
+    return earliest(this.#nextExpiry, this.#nextSweep());
+  }
+
+  /** The connection to the client has been made already. */
+  allow(message: CreateAuthorization, now: Instant): void {
+    const { resource } = message;
+    const expiresAt = this.#instantOf(message.expiresAt);
+    const client = this.#clientOf(message.client, now);
+    const outcome = client.authorizations.allow(resource, expiresAt);
+    this.#notePolicyChanged(client);
+    const { events, log } = this.#deps;
+    if (outcome === 'type-changed') {
+      log.error('a resource changed its type', { client: client.id, resource: resource.id });
+      return;
+    }
+    const kind = outcome === 'created' ? 'authorization-created' : 'authorization-updated';
+    events.push({ kind, client: client.id, resource, expiresAt });
+  }
+
+  /** One authorization; the client goes with its last one. */
+  revoke(id: ClientId, resource: ResourceId, reason: RevocationReason, now: Instant): void {
+    const client = this.clients.get(id);
+    if (!client?.authorizations.revoke(resource)) return;
+    this.#deps.events.push({ kind: 'authorization-revoked', client: id, resource, reason });
+    this.#notePolicyChanged(client);
+    if (client.authorizations.isEmpty) this.#dismiss(client, now);
+  }
+
+  /** New filters, wherever the resource is authorized. */
+  updateResource(resource: GatewayResource): void {
+    for (const client of this.clients) {
+      const outcome = client.authorizations.update(resource);
+      if (outcome === 'unknown') continue;
+      this.#notePolicyChanged(client);
+      if (outcome === 'type-changed') {
+        const fields = { client: client.id, resource: resource.id };
+        this.#deps.log.error('a resource changed its type', fields);
+      }
+    }
+  }
+
+  updateExpiry({ clientId, resourceId, expiresAt }: ActiveAuthorization): void {
+    const client = this.clients.get(clientId);
+    const isKnown = client?.authorizations.setExpiry(resourceId, this.#instantOf(expiresAt));
+    if (isKnown !== true) {
+      const fields = { client: clientId, resource: resourceId };
+      this.#deps.log.debug('an expiry for an unknown authorization', fields);
+    }
+    this.#nextExpiry = 'dirty';
+  }
+
+  /** Revokes everything that is not listed, also of clients that are not listed at all (data-plane 7.6). */
+  retain(listed: readonly ActiveAuthorization[], now: Instant): void {
+    const wanted = new Map<ClientId, Set<ResourceId>>();
+    for (const { clientId, resourceId } of listed) {
+      const resources = wanted.get(clientId) ?? new Set();
+      wanted.set(clientId, resources.add(resourceId));
+    }
+    for (const client of [...this.clients]) {
+      for (const [resource] of [...client.authorizations.entries()]) {
+        if (wanted.get(client.id)?.has(resource) !== true)
+          this.revoke(client.id, resource, 'not-retained', now);
+      }
+    }
+    for (const authorization of listed) this.updateExpiry(authorization);
+    this.#expire(now);
+  }
+
+  /** The client said goodbye: nothing is sent back. */
+  handleGoodbye(client: ClientPeer, now: Instant): void {
+    this.#forget(client, 'client-left');
+    this.#deps.link.removeConnection(client.peer, now);
+  }
+
+  /** All answers of the policy are asked for again. */
+  renewPolicies(): void {
+    for (const client of this.clients) client.notePolicyChanged();
+  }
+
+  shutDown(): void {
+    for (const client of [...this.clients]) this.#forget(client, 'shut-down');
+  }
+
+  #expire(now: Instant): void {
+    if (this.#nextExpiry === undefined) return;
+    if (this.#nextExpiry !== 'dirty' && now < this.#nextExpiry) return;
+    this.#nextExpiry = 'dirty';
+    for (const client of [...this.clients]) {
+      const expired = client.authorizations.takeExpired(now);
+      if (expired.length === 0) continue;
+      this.#notePolicyChanged(client);
+      for (const resource of expired) {
+        const fields = { client: client.id, resource, reason: 'expired' } as const;
+        this.#deps.events.push({ kind: 'authorization-revoked', ...fields });
+      }
+      if (client.authorizations.isEmpty) this.#dismiss(client, now);
+    }
+  }
+
+  /** Its last authorization is gone. */
+  #dismiss(client: ClientPeer, now: Instant): void {
+    this.#forget(client, 'rejected');
+    this.#deps.link.closeConnection(client.peer, writeControlPacket({ kind: 'goodbye' }), now);
+  }
+
+  #forget(client: ClientPeer, reason: RevocationReason): void {
+    for (const [resource] of client.authorizations.entries()) {
+      this.#deps.events.push({
+        kind: 'authorization-revoked',
+        client: client.id,
+        resource,
+        reason,
+      });
+    }
+    this.clients.remove(client);
+    this.#deps.setups.forget(client.id);
+    this.#nextExpiry = 'dirty';
+  }
+
+  /** A client whose tunnel addresses are others now starts anew (data-plane 2.1). */
+  #clientOf(terms: CreateAuthorization['client'], now: Instant): ClientPeer {
+    const { id, ipv4, ipv6 } = terms;
+    const known = this.clients.get(id);
+    if (known?.addresses.ipv4 === ipv4 && known.addresses.ipv6 === ipv6) return known;
+    if (known) this.#forget(known, 'client-replaced');
+    const client = new ClientPeer(id, { ipv4, ipv6 }, this.#deps.wide, now);
+    this.clients.add(client);
+    return client;
+  }
+
+  #notePolicyChanged(client: ClientPeer): void {
+    client.notePolicyChanged();
+    this.#nextExpiry = 'dirty';
+  }
+
+  /** `null`: never (data-plane 7.7). */
+  #instantOf(expiresAt: UnixMillis | null): Instant | undefined {
+    return expiresAt === null ? undefined : this.#deps.wallClock.instantOf(expiresAt);
+  }
+
+  #nextSweep(): Instant | undefined {
+    for (const { nat } of this.clients) {
+      if (nat.pollTimeout() !== undefined) return later(this.#lastSweep, SWEEP_INTERVAL_MS);
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,152 @@
+// What one client may reach: its resources with their expiry, and the routing table made of them (data-plane 7). Every change
+// is effective for the next packet in both directions.
+
+import { familyOf, type IpFamily, network } from '../../base/address.ts';
+import { ExpiringMap } from '../../base/expiring-map.ts';
+import type { ResourceId } from '../../base/ids.ts';
+import type { Instant } from '../../base/time.ts';
+import type { InternetRejectList } from '../../proto/filter/reject-list.ts';
+import { RoutingTable } from '../../proto/filter/routing-table.ts';
+import { Rules } from '../../proto/filter/rules.ts';
+import { isProxyWords } from '../../wire/control/address-plan.ts';
+import { DomainPattern } from '../../wire/dns/pattern.ts';
+import type { GatewayResource } from '../../wire/portal/resources.ts';
+import type { Translation, Translations } from './translations.ts';
+
+export type PolicyAnswer = 'allowed' | 'no-resource' | 'filtered' | 'internet-rejected';
+
+export interface Authorization {
+  readonly resource: GatewayResource;
+  readonly rules: Rules;
+  /** Of a DNS resource; `undefined` if the pattern is invalid: it covers nothing. */
+  readonly pattern: DomainPattern | undefined;
+}
+
+export class Authorizations {
+  readonly #resources = new ExpiringMap<ResourceId, Authorization>();
+  readonly #routes = new RoutingTable();
+  readonly #translations: Translations;
+  #internet: ResourceId | undefined;
+
+  constructor(translations: Translations) {
+    this.#translations = translations;
+  }
+
+  get isEmpty(): boolean {
+    return this.#resources.size === 0;
+  }
+
+  get(id: ResourceId): Authorization | undefined {
+    return this.#resources.get(id);
+  }
+
+  entries(): IterableIterator<[ResourceId, Authorization]> {
+    return this.#resources.entries();
+  }
+
+  expiryOf(id: ResourceId): Instant | undefined {
+    return this.#resources.expiryOf(id);
+  }
+
+  /** Filters and expiry of a known resource are replaced; a resource never changes its type (data-plane 7.6). */
+  allow(
+    resource: GatewayResource,
+    expiresAt: Instant | undefined,
+  ): 'created' | 'updated' | 'type-changed' {
+    const known = this.#resources.get(resource.id);
+    if (known && known.resource.type !== resource.type) return 'type-changed';
+    const authorization = known ? withFilters(known, resource) : authorizationOf(resource);
+    this.#resources.set(resource.id, authorization, expiresAt);
+    this.#rebuild();
+    return known ? 'updated' : 'created';
+  }
+
+  /** Takes over the filters; unknown resources are not ours. */
+  update(resource: GatewayResource): 'updated' | 'unknown' | 'type-changed' {
+    const known = this.#resources.get(resource.id);
+    if (!known) return 'unknown';
+    if (known.resource.type !== resource.type) return 'type-changed';
+    const expiresAt = this.#resources.expiryOf(resource.id);
+    this.#resources.set(resource.id, withFilters(known, resource), expiresAt);
+    this.#rebuild();
+    return 'updated';
+  }
+
+  revoke(id: ResourceId): boolean {
+    const isKnown = this.#resources.take(id) !== undefined;
+    if (isKnown) this.#rebuild();
+    return isKnown;
+  }
+
+  /** False if the resource is unknown. */
+  setExpiry(id: ResourceId, expiresAt: Instant | undefined): boolean {
+    return this.#resources.setExpiry(id, expiresAt);
+  }
+
+  /** Revokes and returns what is over. */
+  takeExpired(now: Instant): ResourceId[] {
+    const expired = this.#resources.takeExpired(now).map(([id]) => id);
+    if (expired.length > 0) this.#rebuild();
+    return expired;
+  }
+
+  get nextExpiry(): Instant | undefined {
+    return this.#resources.nextExpiry;
+  }
+
+  /** Takes over the current translations. */
+  refreshRoutes(): void {
+    this.#rebuild();
+  }
+
+  /** Adds routes for translations that are new or belong to one more resource. */
+  addRoutes(translations: Iterable<Translation>): void {
+    for (const { proxy, resources } of translations) {
+      for (const resourceId of resources) {
+        const known = this.#resources.get(resourceId);
+        if (known?.resource.type !== 'dns') continue;
+        const host = network(proxy, familyOf(proxy) === 4 ? 32 : 128);
+        this.#routes.add(host, { resourceId, rules: known.rules });
+      }
+    }
+  }
+
+  /** Data-plane 3.3 step 9, for the resource's address at `index` and the resource's port. */
+  classify(
+    address: { readonly family: IpFamily; readonly words: Int32Array; readonly index: number },
+    flow: { readonly transport: number; readonly port: number },
+    rejectList: InternetRejectList,
+  ): PolicyAnswer {
+    const { family, words, index } = address;
+    if (this.#internet !== undefined && !isProxyWords(words, index)) {
+      return rejectList.rejects(family, words, index) ? 'internet-rejected' : 'allowed';
+    }
+    const route = this.#routes.find(address, flow.transport, flow.port);
+    if (!route) return 'no-resource';
+    return route.rules.allows(flow.transport, flow.port) ? 'allowed' : 'filtered';
+  }
+
+  #rebuild(): void {
+    this.#routes.clear();
+    this.#internet = undefined;
+    for (const [resourceId, { resource, rules }] of this.#resources.entries()) {
+      if (resource.type === 'cidr') this.#routes.add(resource.address, { resourceId, rules });
+      if (resource.type === 'internet') this.#internet = resourceId;
+    }
+    this.addRoutes(this.#translations.values());
+  }
+}
+
+function authorizationOf(resource: GatewayResource): Authorization {
+  return {
+    resource,
+    rules: new Rules(resource.type === 'internet' ? [] : resource.filters),
+    pattern: resource.type === 'dns' ? DomainPattern.parse(resource.address) : undefined,
+  };
+}
+
+function withFilters(known: Authorization, from: GatewayResource): Authorization {
+  if (known.resource.type === 'internet' || from.type === 'internet') return known;
+  const resource = { ...known.resource, filters: from.filters };
+  return { ...known, resource, rules: new Rules(from.filters) };
+}

@@ -1,0 +1,146 @@
+// Control packets from clients inside the tunnel: the set-up of domains (data-plane 9.2) and goodbyes. Each request for a domain gets
+// exactly one answer, at once or when the domain is resolved.
+
+import type { Counters } from '../../base/counters.ts';
+import type { Log } from '../../base/log.ts';
+import { type Instant, later } from '../../base/time.ts';
+import {
+  type AssignedIps,
+  parseControlPacket,
+  writeControlPacket,
+} from '../../wire/control/p2p-control.ts';
+import type { Access } from './access.ts';
+import type { ClientPeer } from './client-peer.ts';
+import type { GatewayCount } from './decisions.ts';
+import { applySetup, checkSetup, type DomainSetup } from './dns-nat.ts';
+import type { DomainSetups, FinishedSetup } from './domain-setups.ts';
+import type { GatewayEvent, ResolveResult } from './events.ts';
+import { type GatewayLink, wasTaken } from './link.ts';
+
+// Implementation
+/** A domain that was set up this recently is not resolved again: one burst of look-ups on the client, one query here. */
+const MIN_REFRESH_INTERVAL_MS = 1_000;
+
+export interface ControlDeps {
+  readonly access: Access;
+  readonly link: GatewayLink;
+  readonly setups: DomainSetups;
+  readonly counts: Counters<GatewayCount>;
+  readonly log: Log;
+  readonly events: GatewayEvent[];
+}
+
+export class ControlPackets {
+  readonly #deps: ControlDeps;
+
+  constructor(deps: ControlDeps) {
+    this.#deps = deps;
+  }
+
+  /** `packet` is a copy. */
+  handlePacket(client: ClientPeer, packet: Uint8Array, now: Instant): void {
+    const { counts, access } = this.#deps;
+    counts.add('control-packets');
+    const event = parseControlPacket(packet);
+    switch (event?.kind) {
+      case 'assigned-ips':
+        this.#handleAssignedIps(client, event, now);
+        break;
+      case 'goodbye':
+        counts.add('goodbyes-received');
+        access.handleGoodbye(client, now);
+        break;
+      case 'domain-status':
+        // A gateway's message; from a client it means nothing.
+        break;
+      case undefined:
+        counts.add('control-packets-malformed');
+        break;
+    }
+  }
+
+  handleResolved(queryId: number, result: ResolveResult, now: Instant): void {
+    const { counts, setups } = this.#deps;
+    const finished = setups.finish(queryId, now);
+    if (!finished) return;
+    if (result.kind === 'failed') counts.add('domain-queries-failed');
+    this.#complete(finished, result, now);
+  }
+
+  handleTimeout(now: Instant): void {
+    for (const finished of this.#deps.setups.takeTimedOut(now)) {
+      this.#deps.counts.add('domain-queries-failed');
+      this.#complete(finished, { kind: 'failed' }, now);
+    }
+  }
+
+  #handleAssignedIps(client: ClientPeer, event: AssignedIps, now: Instant): void {
+    const setup = checkSetup(client, event);
+    if (typeof setup === 'string') {
+      this.#refuse(client, event, setup, now);
+      return;
+    }
+    const setUpAt = client.translations.setUpAt(setup);
+    if (setUpAt !== undefined && now < later(setUpAt, MIN_REFRESH_INTERVAL_MS)) {
+      this.#answer(client, setup, 'active', now);
+      return;
+    }
+    if (this.#deps.setups.add(client.id, setup, now) === 'refused')
+      this.#refuse(client, event, 'too-many', now);
+  }
+
+  /** The world may have changed while the domain was resolved, so everything is checked again. */
+  #complete(finished: FinishedSetup, result: ResolveResult, now: Instant): void {
+    const { access, counts, events, log } = this.#deps;
+    const { setup } = finished;
+    const client = access.clients.get(finished.client);
+    if (!client) return;
+    const { resource, domain, proxies } = setup;
+    const checked = checkSetup(client, {
+      kind: 'assigned-ips',
+      resource,
+      domain,
+      proxyIps: proxies,
+    });
+    if (typeof checked === 'string') {
+      this.#refuse(client, setup, checked, now);
+      return;
+    }
+    if (result.kind === 'failed') {
+      this.#answer(client, setup, 'inactive', now);
+      return;
+    }
+    const { wasReset } = applySetup(client, checked, result.addresses, now);
+    if (wasReset) {
+      counts.add('nat-resets');
+      log.info('a client numbered its domains anew', { client: client.id });
+    }
+    counts.add('domains-set-up');
+    const { addresses } = result;
+    events.push({ kind: 'domain-set-up', client: client.id, domain, addresses });
+    this.#answer(client, setup, 'active', now);
+  }
+
+  #refuse(
+    client: ClientPeer,
+    about: { readonly resource: string; readonly domain: string },
+    reason: string,
+    now: Instant,
+  ): void {
+    const { counts, log } = this.#deps;
+    counts.add('domains-refused');
+    log.debug('refused to set up a domain', { client: client.id, ...about, reason });
+    this.#answer(client, about, 'inactive', now);
+  }
+
+  #answer(
+    client: ClientPeer,
+    { resource, domain }: Pick<DomainSetup, 'domain'> & { readonly resource: string },
+    status: 'active' | 'inactive',
+    now: Instant,
+  ): void {
+    const packet = writeControlPacket({ kind: 'domain-status', resource, domain, status });
+    const outcome = this.#deps.link.sendPacket(client.peer, packet, 0, now);
+    if (!wasTaken(outcome)) this.#deps.counts.add('answers-not-sent');
+  }
+}

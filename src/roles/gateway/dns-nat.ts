@@ -1,0 +1,78 @@
+// Setting up the NAT of a domain (data-plane 9.2, 9.3): what is asked for, whether it may be, and its effect on the client.
+//
+// Beyond the reference: proxy addresses are validated, and the pattern is checked before anything is resolved or forgotten
+// (data-plane 17.1, 17.2, 17.23).
+
+import type { IpAddress } from '../../base/address.ts';
+import { type ResourceId, resourceId } from '../../base/ids.ts';
+import type { Instant } from '../../base/time.ts';
+import { isProxyAddress, isSentinelAddress } from '../../wire/control/address-plan.ts';
+import type { AssignedIps } from '../../wire/control/p2p-control.ts';
+import { dnsKey, dnsLabels } from '../../wire/dns/name.ts';
+import type { ClientPeer } from './client-peer.ts';
+
+// Specification (data-plane 9.1)
+const MAX_PROXY_ADDRESSES = 8;
+
+/** A set-up that was checked against the client's authorizations. */
+export interface DomainSetup {
+  readonly resource: ResourceId;
+  /** As the client wrote it. */
+  readonly domain: string;
+  /** Folded for comparison. */
+  readonly key: string;
+  readonly proxies: readonly IpAddress[];
+}
+
+export type SetupRefusal =
+  | 'invalid-domain'
+  | 'invalid-proxy-addresses'
+  | 'not-authorized'
+  | 'not-a-dns-resource'
+  | 'pattern-mismatch';
+
+export function checkSetup(client: ClientPeer, event: AssignedIps): DomainSetup | SetupRefusal {
+  const { domain, proxyIps } = event;
+  const labels = dnsLabels(domain);
+  if (!labels || labels.length === 0) return 'invalid-domain';
+  if (!areProxyAddresses(proxyIps)) return 'invalid-proxy-addresses';
+  const resource = resourceId(event.resource);
+  const authorization = client.authorizations.get(resource);
+  if (!authorization) return 'not-authorized';
+  if (authorization.resource.type !== 'dns') return 'not-a-dns-resource';
+  if (authorization.pattern?.matches(domain) !== true) return 'pattern-mismatch';
+  return { resource, domain, key: dnsKey(domain), proxies: proxyIps };
+}
+
+/** Maps the proxies to what the domain resolved to. The setup must have been checked just now. */
+export function applySetup(
+  client: ClientPeer,
+  setup: DomainSetup,
+  addresses: readonly IpAddress[],
+  now: Instant,
+): { readonly wasReset: boolean } {
+  const { translations, authorizations, nat } = client;
+  const wasReset = translations.isReassigned(setup.key, setup.proxies);
+  if (wasReset) {
+    translations.clear();
+    nat.clear();
+  }
+  const { removedAny } = translations.map(setup, addresses, now);
+  if (wasReset || removedAny) {
+    authorizations.refreshRoutes();
+  } else {
+    authorizations.addRoutes(setup.proxies.flatMap((proxy) => translations.get(proxy) ?? []));
+  }
+  client.notePolicyChanged();
+  return { wasReset };
+}
+
+/** In the proxy range, no sentinels, no duplicates, not too many (data-plane 17.1). */
+function areProxyAddresses(addresses: readonly IpAddress[]): boolean {
+  return (
+    addresses.length > 0 &&
+    addresses.length <= MAX_PROXY_ADDRESSES &&
+    new Set(addresses).size === addresses.length &&
+    addresses.every((address) => isProxyAddress(address) && !isSentinelAddress(address))
+  );
+}

@@ -1,0 +1,57 @@
+// What all clients of a gateway share: its own tunnel addresses, the cache of policy answers, the Internet reject list. Hot path.
+
+import { type IpAddress, writeAddressWords } from '../../base/address.ts';
+import { viewOf } from '../../base/bytes.ts';
+import type { CryptoProvider } from '../../base/crypto.ts';
+import { InternetRejectList } from '../../proto/filter/reject-list.ts';
+import type { ParsedPacket } from '../../wire/ip/parsed-packet.ts';
+import { FlowCache } from './flow-cache.ts';
+import { isAddressOf } from './own-address.ts';
+
+export interface TunnelAddresses {
+  readonly ipv4: IpAddress;
+  readonly ipv6: IpAddress;
+}
+
+export class GatewayWide {
+  readonly flows: FlowCache = new FlowCache();
+  readonly #crypto: CryptoProvider;
+  /** IPv4 at 0, IPv6 at 4. */
+  readonly #own = new Int32Array(8);
+  #addresses: TunnelAddresses | undefined;
+  #rejectList: InternetRejectList = new InternetRejectList();
+
+  constructor(crypto: CryptoProvider) {
+    this.#crypto = crypto;
+  }
+
+  /** `undefined` until the portal's first `init`. */
+  get addresses(): TunnelAddresses | undefined {
+    return this.#addresses;
+  }
+
+  get rejectList(): InternetRejectList {
+    return this.#rejectList;
+  }
+
+  /** Effective for existing clients, too (data-plane 17.16). */
+  setAddresses(addresses: TunnelAddresses): void {
+    this.#addresses = addresses;
+    writeAddressWords(addresses.ipv4, this.#own, 0);
+    writeAddressWords(addresses.ipv6, this.#own, 4);
+  }
+
+  /** Addresses of the gateway's host that no Internet resource covers. The caller renews all epochs. */
+  setHostAddresses(addresses: readonly IpAddress[]): void {
+    this.#rejectList = new InternetRejectList(addresses);
+  }
+
+  isOwn(packet: ParsedPacket, index: 0 | 4): boolean {
+    return this.#addresses !== undefined && isAddressOf(this.#own, packet, index);
+  }
+
+  /** Unpredictable, for hash tables. */
+  nextSeed(): number {
+    return viewOf(this.#crypto.randomBytes(4)).getInt32(0);
+  }
+}

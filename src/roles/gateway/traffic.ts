@@ -1,0 +1,211 @@
+// Hot path. Packets between the tunnels and the TUN device, by batch (data-plane 3.3, 4.2). Owner of the order in which packets are
+// looked at; what is decided about each is `ClientPeer`'s.
+//
+//   gather -> handleSuperPackets: parse -> multicast? -> client -> control? -> decide -> verdict, or ICMP error
+//   readTun -> handleTunPackets:  parse -> client by destination -> decide -> key slot
+//
+// Forwarded packets allocate nothing. Answers, control packets and ICMP errors about translated flows do.
+
+import { type ReceiveBatch, SUPER, TUN_PACKET, type TunBatch, VERDICT } from '../../base/batch.ts';
+import { at, viewOf } from '../../base/bytes.ts';
+import { Counters } from '../../base/counters.ts';
+import type { PeerId } from '../../base/ids.ts';
+import type { Instant } from '../../base/time.ts';
+import type { Ecn } from '../../base/transmit.ts';
+import { isTunnelWords } from '../../wire/control/address-plan.ts';
+import { isControlPacket } from '../../wire/control/p2p-control.ts';
+import {
+  copyTunPacket,
+  parseSuperPacket,
+  parseTunPacket,
+  type RowOutcome,
+} from '../../wire/ip/batch-rows.ts';
+import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
+import { writeIcmpError } from '../../wire/ip/icmp-error.ts';
+import { DESTINATION_WORDS, ParsedPacket, parsePacket } from '../../wire/ip/parsed-packet.ts';
+import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
+import type { ClientPeer } from './client-peer.ts';
+import type { Clients } from './clients.ts';
+import type { ControlPackets } from './control-packets.ts';
+import { answerTo, type Decision, type DropReason, type GatewayCount } from './decisions.ts';
+import { type GatewayLink, wasTaken } from './link.ts';
+
+// Implementation
+/** Packets for our own TUN device that arrived one by one; the loop takes them each turn. */
+const MAX_PACKETS_TO_TUN = 1_024;
+
+export interface TrafficDeps {
+  readonly link: GatewayLink;
+  readonly clients: Clients;
+  readonly control: ControlPackets;
+  readonly counts: Counters<GatewayCount>;
+}
+
+export class Traffic {
+  /** Packets of clients that were not forwarded. */
+  readonly dropsToResource: Counters<DropReason | 'tun-queue-full'> = new Counters();
+  /** Packets for clients that were not sent. */
+  readonly dropsToClient: Counters<DropReason> = new Counters();
+  readonly #link: GatewayLink;
+  readonly #clients: Clients;
+  readonly #control: ControlPackets;
+  readonly #counts: Counters<GatewayCount>;
+  readonly #packet = new ParsedPacket();
+  readonly #toTun: Uint8Array[] = [];
+
+  constructor({ link, clients, control, counts }: TrafficDeps) {
+    this.#link = link;
+    this.#clients = clients;
+    this.#control = control;
+    this.#counts = counts;
+  }
+
+  handleSuperPackets(batch: ReceiveBatch, now: Instant): void {
+    const { superPackets: rows, slab, view } = batch;
+    for (let i = 0; i < batch.superCount; i++) {
+      const row = i * SUPER.stride;
+      rows[row + SUPER.verdict] = VERDICT.drop;
+      const outcome = parseSuperPacket(batch, i, this.#packet);
+      const peer = this.#link.peerOfSlot(at(rows, row + SUPER.slot));
+      const client = this.#admit(outcome, slab, view, peer, now);
+      if (!client) continue;
+      mergeEcn(view, this.#packet, at(rows, row + SUPER.ecn));
+      rows[row + SUPER.verdict] = VERDICT.forward;
+      client.traffic.bytesToResource += at(rows, row + SUPER.length);
+      client.traffic.packetsToResource += at(rows, row + SUPER.segments);
+    }
+  }
+
+  /** A packet that arrived outside of a batch; `bytes` are ours. */
+  handlePacket(peer: PeerId, bytes: Uint8Array, ecn: Ecn, now: Instant): void {
+    const view = viewOf(bytes);
+    const outcome =
+      bytes.length > MAX_PACKET_LENGTH
+        ? 'too-large'
+        : parsePacket(view, 0, bytes.length, this.#packet);
+    const client = this.#admit(outcome, bytes, view, peer, now);
+    if (!client) return;
+    mergeEcn(view, this.#packet, ecn);
+    if (this.#toTun.length >= MAX_PACKETS_TO_TUN) {
+      this.dropsToResource.add('tun-queue-full');
+      return;
+    }
+    client.traffic.bytesToResource += bytes.length;
+    client.traffic.packetsToResource += 1;
+    this.#toTun.push(bytes);
+  }
+
+  handleTunPackets(batch: TunBatch, now: Instant): void {
+    const { packets: rows, view } = batch;
+    const packet = this.#packet;
+    for (let i = 0; i < batch.packetCount; i++) {
+      const row = i * TUN_PACKET.stride;
+      rows[row + TUN_PACKET.slot] = -1;
+      const outcome = parseTunPacket(batch, i, packet);
+      if (outcome !== 'parsed') {
+        this.dropsToClient.add(outcome);
+        continue;
+      }
+      const client = this.#recipient(view);
+      if (!client) continue;
+      const decision = client.decideToClient(batch.slab, view, packet, now);
+      if (decision !== 'forward') {
+        this.#sendOrDrop(client, decision, now);
+        continue;
+      }
+      const ecn = ecnOf(view, packet);
+      const slot = this.#link.sendSlot(client.peer, now);
+      rows[row + TUN_PACKET.slot] = slot;
+      rows[row + TUN_PACKET.ecn] = ecn;
+      client.traffic.bytesToClient += at(rows, row + TUN_PACKET.length);
+      client.traffic.packetsToClient += 1;
+      if (slot < 0) this.#sendAlone(client, batch, i, now);
+    }
+  }
+
+  pollTunPacket(): Uint8Array | undefined {
+    return this.#toTun.shift();
+  }
+
+  /** The client whose packet may be forwarded (data-plane 3.3); otherwise it is dropped, answered or handled here. */
+  #admit(
+    outcome: RowOutcome,
+    slab: Uint8Array,
+    view: DataView,
+    peer: PeerId | undefined,
+    now: Instant,
+  ): ClientPeer | undefined {
+    const packet = this.#packet;
+    if (outcome !== 'parsed') return this.#drop(outcome);
+    if (isMulticast(packet)) return this.#drop('multicast');
+    const client = peer === undefined ? undefined : this.#clients.get(peer);
+    if (!client) return this.#drop('no-peer');
+    if (isControlPacket(view, packet.offset, packet.length)) {
+      const copy = slab.slice(packet.offset, packet.offset + packet.length);
+      this.#control.handlePacket(client, copy, now);
+      return undefined;
+    }
+    const decision = client.decideToResource(view, packet, now);
+    if (decision === 'forward') return client;
+    this.#drop(decision);
+    this.#answer(client, decision, slab, now);
+    return undefined;
+  }
+
+  #drop(reason: DropReason): undefined {
+    this.dropsToResource.add(reason);
+  }
+
+  #answer(client: ClientPeer, decision: Decision, slab: Uint8Array, now: Instant): void {
+    const kind = answerTo(decision);
+    if (!kind) return;
+    if (!client.icmpErrors.take(now)) {
+      this.#counts.add('icmp-errors-limited');
+      return;
+    }
+    const error = writeIcmpError(kind, slab, this.#packet);
+    const isSent = wasTaken(this.#link.sendPacket(client.peer, error, 0, now));
+    this.#counts.add(isSent ? 'icmp-errors-sent' : 'answers-not-sent');
+  }
+
+  /** The client a packet from the TUN device is for (data-plane 4.2 steps 2 to 4). */
+  #recipient(view: DataView): ClientPeer | undefined {
+    const packet = this.#packet;
+    if (isControlPacket(view, packet.offset, packet.length)) {
+      this.#counts.add('control-packets-from-tun');
+    }
+    if (!isTunnelWords(packet.addresses, DESTINATION_WORDS)) {
+      this.dropsToClient.add('not-a-peer');
+      return undefined;
+    }
+    const client = this.#clients.findByAddress(packet.addresses, DESTINATION_WORDS);
+    if (!client) this.dropsToClient.add('no-peer');
+    return client;
+  }
+
+  #sendOrDrop(client: ClientPeer, decision: Decision | Uint8Array, now: Instant): void {
+    if (typeof decision === 'string') {
+      if (decision !== 'forward') this.dropsToClient.add(decision);
+      return;
+    }
+    const isSent = wasTaken(this.#link.sendPacket(client.peer, decision, 0, now));
+    if (!isSent) this.dropsToClient.add('not-connected');
+  }
+
+  /** Without a key slot a single packet goes through the link, which may know a way; a GSO packet cannot. */
+  #sendAlone(client: ClientPeer, batch: TunBatch, index: number, now: Instant): void {
+    const isGso = at(batch.packets, index * TUN_PACKET.stride + TUN_PACKET.gsoType) !== 0;
+    const copy = isGso ? undefined : copyTunPacket(batch, index, this.#packet);
+    const ecn = ecnOf(batch.view, this.#packet);
+    if (!copy || !wasTaken(this.#link.sendPacket(client.peer, copy, ecn, now))) {
+      this.dropsToClient.add('not-connected');
+    }
+  }
+}
+
+/** 224.0.0.0/4 and ff00::/8. */
+function isMulticast(packet: ParsedPacket): boolean {
+  return packet.version === 4
+    ? at(packet.addresses, DESTINATION_WORDS + 3) >>> 28 === 0xe
+    : at(packet.addresses, DESTINATION_WORDS) >>> 24 === 0xff;
+}

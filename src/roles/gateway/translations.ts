@@ -1,0 +1,173 @@
+// Which real address each proxy address of one client stands for (data-plane 9.3). A proxy address belongs to one domain and to
+// every resource that covers it; it always has an entry, also when the domain has no address of its family.
+//
+// Beyond the reference: the number of entries is limited; the domain that was set up longest ago makes room (data-plane 17.4).
+
+import { familyOf, type IpAddress, ipBytes, writeAddressWords } from '../../base/address.ts';
+import { at } from '../../base/bytes.ts';
+import type { ResourceId } from '../../base/ids.ts';
+import type { Instant } from '../../base/time.ts';
+import { WordTable } from '../../base/word-table.ts';
+
+// Implementation
+/** Four thousand domains of eight addresses for one client. */
+export const MAX_TRANSLATIONS = 32_768;
+
+export interface Translation {
+  readonly proxy: IpAddress;
+  /** Folded by `dnsKey`. */
+  readonly domain: string;
+  readonly resources: ReadonlySet<ResourceId>;
+  /** `undefined`: the domain has no address of this family. */
+  readonly real: IpAddress | undefined;
+  /** The words of `real`. */
+  readonly realWords: Int32Array;
+}
+
+/** What a client asked for: `key` is the domain folded by `dnsKey`. */
+export interface Mapping {
+  readonly resource: ResourceId;
+  readonly key: string;
+  readonly proxies: readonly IpAddress[];
+}
+
+interface Domain {
+  readonly proxies: Set<IpAddress>;
+  setUpAt: Instant;
+}
+
+interface MutableTranslation extends Translation {
+  readonly resources: Set<ResourceId>;
+  real: IpAddress | undefined;
+}
+
+export class Translations {
+  readonly #byWords: WordTable;
+  readonly #entries: (MutableTranslation | undefined)[] = [];
+  readonly #freeEntries: number[] = [];
+  /** Proxies by domain; the domain set up last is last. */
+  readonly #domains = new Map<string, Domain>();
+  readonly #probe = new Int32Array(4);
+
+  constructor(seed: number) {
+    this.#byWords = new WordTable(seed);
+  }
+
+  get count(): number {
+    return this.#byWords.count;
+  }
+
+  get domainCount(): number {
+    return this.#domains.size;
+  }
+
+  /** Hot: the entry of the four words at `index`. */
+  find(words: Int32Array, index: number): Translation | undefined {
+    const entry = this.#byWords.get(words, index, 0);
+    return entry < 0 ? undefined : this.#entries[entry];
+  }
+
+  get(proxy: IpAddress): Translation | undefined {
+    writeAddressWords(proxy, this.#probe, 0);
+    return this.find(this.#probe, 0);
+  }
+
+  *values(): IterableIterator<Translation> {
+    for (const entry of this.#entries) if (entry) yield entry;
+  }
+
+  /** Whether some of `proxies` stand for another domain: the client has numbered its domains anew. */
+  isReassigned(domain: string, proxies: readonly IpAddress[]): boolean {
+    return proxies.some((proxy) => {
+      const known = this.get(proxy);
+      return known !== undefined && known.domain !== domain;
+    });
+  }
+
+  /** When exactly this was last set up; `undefined`: never. */
+  setUpAt({ resource, key, proxies }: Mapping): Instant | undefined {
+    const domain = this.#domains.get(key);
+    const isSetUp = proxies.every(
+      (proxy) => domain?.proxies.has(proxy) && this.get(proxy)?.resources.has(resource),
+    );
+    return isSetUp ? domain?.setUpAt : undefined;
+  }
+
+  /**
+   * Maps the proxies of each family, ascending, to the addresses of that family, ascending, again and again. `removedAny`: other
+   * domains had to make room, and the caller's routes are out of date.
+   */
+  map(
+    { resource, key, proxies }: Mapping,
+    addresses: readonly IpAddress[],
+    now: Instant,
+  ): { readonly removedAny: boolean } {
+    const domain = this.#domains.get(key) ?? { proxies: new Set(), setUpAt: now };
+    domain.setUpAt = now;
+    this.#domains.delete(key);
+    this.#domains.set(key, domain);
+    for (const family of [4, 6] as const) {
+      const real = ascending(addresses).filter((address) => familyOf(address) === family);
+      const ours = ascending(proxies).filter((proxy) => familyOf(proxy) === family);
+      for (const [i, proxy] of ours.entries()) {
+        const entry = this.#entryOf(proxy, key);
+        entry.resources.add(resource);
+        entry.real = real[i % Math.max(1, real.length)];
+        if (entry.real !== undefined) writeAddressWords(entry.real, entry.realWords, 0);
+        domain.proxies.add(proxy);
+      }
+    }
+    return { removedAny: this.#makeRoom(key) };
+  }
+
+  clear(): void {
+    this.#byWords.clear();
+    this.#entries.length = 0;
+    this.#freeEntries.length = 0;
+    this.#domains.clear();
+  }
+
+  #entryOf(proxy: IpAddress, domain: string): MutableTranslation {
+    writeAddressWords(proxy, this.#probe, 0);
+    const known = this.#byWords.get(this.#probe, 0, 0);
+    const found = known < 0 ? undefined : this.#entries[known];
+    if (found) return found;
+    const realWords = new Int32Array(4);
+    const entry = { proxy, domain, resources: new Set<ResourceId>(), real: undefined, realWords };
+    const index = this.#freeEntries.pop() ?? this.#entries.length;
+    this.#entries[index] = entry;
+    this.#byWords.set(this.#probe, 0, 0, index);
+    return entry;
+  }
+
+  #makeRoom(keep: string): boolean {
+    let removedAny = false;
+    for (const [domain, { proxies }] of this.#domains) {
+      if (this.count <= MAX_TRANSLATIONS || domain === keep) break;
+      for (const proxy of proxies) this.#remove(proxy);
+      this.#domains.delete(domain);
+      removedAny = true;
+    }
+    return removedAny;
+  }
+
+  #remove(proxy: IpAddress): void {
+    writeAddressWords(proxy, this.#probe, 0);
+    const index = this.#byWords.get(this.#probe, 0, 0);
+    if (index < 0) return;
+    this.#byWords.delete(this.#probe, 0, 0);
+    this.#entries[index] = undefined;
+    this.#freeEntries.push(index);
+  }
+}
+
+/** Without duplicates, by the value of the address. */
+function ascending(addresses: readonly IpAddress[]): IpAddress[] {
+  return [...new Set(addresses)].sort((a, b) => {
+    const [left, right] = [ipBytes(a), ipBytes(b)];
+    for (let i = 0; i < left.length; i++) {
+      if (left[i] !== right[i]) return at(left, i) - (right[i] ?? 0);
+    }
+    return 0;
+  });
+}

@@ -1,0 +1,111 @@
+// Stands in for the node in tests of the gateway role: connections exist when they are upserted, packets sent are kept.
+
+import type { ReceiveBatch } from '../../src/base/batch.ts';
+import type { PeerId, RelayId } from '../../src/base/ids.ts';
+import type { Transmit } from '../../src/base/transmit.ts';
+import type {
+  ConnectionTerms,
+  GatewayLink,
+  LinkEvent,
+  RelayTerms,
+} from '../../src/roles/gateway/link.ts';
+
+export class FakeLink implements GatewayLink {
+  /** Slots are numbers from 0 in order of connection. */
+  readonly slots: PeerId[] = [];
+  readonly sent: { readonly peer: PeerId; readonly packet: Uint8Array; readonly ecn: number }[] =
+    [];
+  readonly calls: string[] = [];
+  readonly relays: RelayTerms[] = [];
+  readonly events: LinkEvent[] = [];
+  readonly arrived: { peer: PeerId; bytes: Uint8Array; ecn: 0 | 1 | 2 | 3 }[] = [];
+  hasRelays = true;
+  /** Whether bulk data has a key slot. */
+  isReady = true;
+  sendOutcome = 'sent';
+
+  handleRuns(_batch: ReceiveBatch): void {}
+  handleOpened(_batch: ReceiveBatch): void {}
+  handleTimeout(): void {}
+
+  peerOfSlot(slot: number): PeerId | undefined {
+    return this.slots[slot];
+  }
+
+  sendSlot(id: PeerId): number {
+    return this.isReady ? this.slots.indexOf(id) : -1;
+  }
+
+  sendPacket(peer: PeerId, packet: Uint8Array, ecn: number): string {
+    if (!this.slots.includes(peer)) return 'unknown-peer';
+    if (this.sendOutcome === 'sent') this.sent.push({ peer, packet, ecn });
+    return this.sendOutcome;
+  }
+
+  upsertConnection(terms: ConnectionTerms): 'created' | 'reused' | 'no-relays' {
+    if (!this.hasRelays) return 'no-relays';
+    this.calls.push(`upsert ${terms.id}`);
+    const isKnown = this.slots.includes(terms.id);
+    if (!isKnown) this.slots.push(terms.id);
+    const candidates = [`candidate:1 1 udp 1 192.0.2.1 ${this.calls.length} typ host`];
+    this.events.push({ kind: 'candidates-added', peer: terms.id, candidates });
+    return isKnown ? 'reused' : 'created';
+  }
+
+  addRemoteCandidate(id: PeerId, text: string): void {
+    this.calls.push(`add ${id} ${text}`);
+  }
+
+  removeRemoteCandidate(id: PeerId, text: string): void {
+    this.calls.push(`remove ${id} ${text}`);
+  }
+
+  closeConnection(id: PeerId, goodbye: Uint8Array | undefined): void {
+    this.calls.push(`close ${id} ${goodbye?.[40]}`);
+    this.#forget(id);
+  }
+
+  removeConnection(id: PeerId): void {
+    this.calls.push(`forget ${id}`);
+    this.#forget(id);
+  }
+
+  closeAll(goodbye: Uint8Array | undefined): void {
+    this.calls.push(`close-all ${goodbye?.[40]}`);
+  }
+
+  updateRelays(removed: readonly RelayId[], added: readonly RelayTerms[]): void {
+    this.calls.push(`relays -${removed.join()} +${added.map(({ id }) => id).join()}`);
+  }
+
+  setLocalAddresses(): void {}
+
+  pollTransmit(): Transmit | undefined {
+    return undefined;
+  }
+
+  pollEvent(): LinkEvent | undefined {
+    return this.events.shift();
+  }
+
+  pollPacket(): { peer: PeerId; bytes: Uint8Array; ecn: 0 | 1 | 2 | 3 } | undefined {
+    return this.arrived.shift();
+  }
+
+  pollTimeout(): undefined {
+    return undefined;
+  }
+
+  connectionState(id: PeerId): string | undefined {
+    return this.slots.includes(id) ? 'connected' : undefined;
+  }
+
+  snapshot(): unknown {
+    return {};
+  }
+
+  #forget(id: PeerId): void {
+    const slot = this.slots.indexOf(id);
+    if (slot >= 0) this.slots[slot] = '' as PeerId;
+  }
+}
