@@ -5,9 +5,7 @@
 //   candidates --> local-/remote-candidates --> checklist (pairs) --> checks --> pollTransmit
 //   handleStun --> binding-messages --> pair.note... --> nomination --> pollEvent
 //
-// It gathers nothing and signals nothing: who owns it hands candidates in and carries what comes out. Deviates from RFC 8445
-// §7.3.1.4: a request triggers a check only on a pair that was never checked, or when it nominates; all others are checked
-// continuously anyway.
+// It gathers nothing and signals nothing: who owns it hands candidates in and carries what comes out.
 
 import { viewOf } from '../../base/bytes.ts';
 import { Counters } from '../../base/counters.ts';

@@ -29,6 +29,13 @@ export interface CheckAttempt {
 /** Connectivity 5.8: a request from the peer keeps a pair that long, whatever becomes of our own checks. */
 export const REQUEST_KEEPS_PAIR_MS = 15_000;
 
+// Implementation
+
+/** A check that was sent a moment ago is probably under way: it gets that long before a request triggers the next. */
+const TRIGGERED_CHECK_DELAY_MS = 20;
+/** Per pair, so that requests whose responses are lost cannot chase each other for ever. */
+const MAX_TRIGGERED_CHECKS = 3;
+
 export class CandidatePair {
   local: LocalCandidate;
   remote: RemoteCandidate;
@@ -39,6 +46,7 @@ export class CandidatePair {
   #lastRequestAt: Instant | undefined;
   #nextCheckAt: Instant;
   #rtt: number | undefined;
+  #triggered = 0;
 
   constructor(
     local: LocalCandidate,
@@ -79,8 +87,18 @@ export class CandidatePair {
     this.#nextCheckAt = now;
   }
 
+  /**
+   * RFC 8445 §7.3.1.4: the peer's NAT has let something out to us, so that a check like one that was lost may now come through.
+   */
   noteRequest(now: Instant): void {
     this.#lastRequestAt = now;
+    const last = this.#attempts.at(-1);
+    const isWanted = this.#checkState !== 'succeeded' && this.#triggered < MAX_TRIGGERED_CHECKS;
+    if (!last || !isWanted) return;
+    const soonest = Math.max(now, last.sentAt + TRIGGERED_CHECK_DELAY_MS);
+    if (soonest >= this.#nextCheckAt) return;
+    this.#nextCheckAt = instant(soonest);
+    this.#triggered += 1;
   }
 
   /** The nominating check jumps the queue. */
