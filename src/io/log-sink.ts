@@ -8,9 +8,7 @@ import pino from 'pino';
 import { toHex } from '../base/bytes.ts';
 import { FzError, InvariantError } from '../base/errors.ts';
 import type { Log, LogFields } from '../base/log.ts';
-import { isLevelWithin, LogFilter, type LogLevel } from './log-filter.ts';
-
-export type { LogLevel } from './log-filter.ts';
+import { isLevelWithin, type LogFilter, type LogLevel, parseLogFilter } from './log-filter.ts';
 
 // Implementation
 const ROOT_TARGET = 'firezone';
@@ -32,9 +30,8 @@ export interface LogDestination {
 
 export interface LogOptions {
   readonly format: 'human' | 'json';
-  /** `parseLogFilter(process.env.RUST_LOG)`; absent: `level` for all targets, `info` if that is absent too. */
+  /** `parseLogFilter(process.env.RUST_LOG)`; absent: `info`. */
   readonly filter?: LogFilter;
-  readonly level?: LogLevel;
   /** Default: standard output, synchronous. */
   readonly destination?: LogDestination;
   /** Default: if standard output is a terminal and `NO_COLOR` is not set. */
@@ -52,7 +49,7 @@ interface Line {
 }
 
 export function createLog(options: LogOptions): Log {
-  const filter = options.filter ?? new LogFilter([{ target: '', level: options.level ?? 'info' }]);
+  const filter = options.filter ?? parseLogFilter(undefined);
   const isTerminal = options.destination === undefined && process.stdout.isTTY === true;
   const hasColours = options.colours ?? (isTerminal && process.env['NO_COLOR'] === undefined);
   return new SinkLog(
@@ -207,18 +204,4 @@ function omit(fields: LogFields, hidden: LogFields): LogFields {
 /** Remote text in a message cannot forge a second line. */
 function oneLine(message: string): string {
   return message.replaceAll(/[\p{Cc}]+/gu, ' ');
-}
-
-/** The level of a filter such as `info`, `debug,wire=trace`: the last entry without a target; `info` if there is none. */
-export function levelOf(filter: string | undefined): LogLevel {
-  let level: LogLevel = 'info';
-  for (const part of (filter ?? '').split(',')) {
-    const word = part.trim().toLowerCase();
-    if (isLevelName(word)) level = word;
-  }
-  return level;
-}
-
-function isLevelName(word: string): word is LogLevel {
-  return ['error', 'warn', 'info', 'debug', 'trace'].includes(word);
 }
