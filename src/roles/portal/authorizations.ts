@@ -171,6 +171,13 @@ export class AuthorizationBook {
     return rows;
   }
 
+  rowsOfClient(clientId: ClientId): AuthorizationRow[] {
+    const rows: AuthorizationRow[] = [];
+    for (const ofGateway of this.#rows.values())
+      rows.push(...(ofGateway.get(clientId)?.values() ?? []));
+    return rows;
+  }
+
   rows(): AuthorizationRow[] {
     return [...this.#rows.keys()].flatMap((gatewayId) => this.rowsOf(gatewayId));
   }

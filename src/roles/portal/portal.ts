@@ -20,7 +20,7 @@ import type { PortalEvent } from './outbox.ts';
 import { nextRuleEnd, type Policy, visibleResources } from './policy.ts';
 import { knownRelays } from './presence.ts';
 import type { Refusal } from './problem.ts';
-import { expireSession, noteShown, reconcile, updateClient } from './reconcile.ts';
+import { expireSession, noteShown, recheckRows, reconcile, updateClient } from './reconcile.ts';
 import type {
   ClientSession,
   GatewaySession,
@@ -208,7 +208,7 @@ export class Portal {
   }
 
   #joinClient(session: ClientSession, now: Instant): JoinOutcome {
-    const { sessions, outbox, presence, policy, views, log } = this.#state;
+    const { sessions, outbox, presence, book, policy, views, log } = this.#state;
     // portal 10.4: the last wins, the other one learns that it is no longer wanted.
     const before = sessions.takeClient(session);
     if (before) outbox.expire(before);
@@ -222,6 +222,7 @@ export class Portal {
       event: 'init',
       payload: clientInit(views, session, relays, resources),
     });
+    recheckRows(this.#state, book.rowsOfClient(session.clientId), now);
     log.info('connected', describe(session));
     return { kind: 'ok' };
   }

@@ -210,6 +210,15 @@ describe('the end of time', () => {
     expect(bench.portal.snapshot().authorizations).toHaveLength(2);
   });
 
+  test('an end put off while the client is away is told when it is back', () => {
+    const { bench, gateway, client } = connected(withExpiry(2));
+    bench.leave(client);
+    bench.setPolicy(withExpiry(3));
+    expect(gateway.inbox).toEqual([]);
+    bench.client();
+    expect(gateway.take('create_authorization').expires_at).toBe(START / 1000 + 3 * 3600);
+  });
+
   test('of several rules the one that lasts longest counts', () => {
     const policy = withExpiry(1);
     policy.policies.push({ group: 'staff', resource: 'net', expires: inHours(5) });

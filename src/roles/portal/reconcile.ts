@@ -22,7 +22,7 @@ import { clientInterface, clientResource, gatewayResource } from './views.ts';
 /** `before` is the policy that was in force; the state holds the new one. */
 export function reconcile(state: PortalState, before: Policy, now: Instant): void {
   for (const session of state.sessions.all()) recheckSession(state, session, now);
-  recheckRows(state, now);
+  recheckRows(state, state.book.rows(), now);
   for (const resource of diffResources(before, state.policy).refiltered) {
     for (const gateway of state.sessions.joinedGateways()) {
       if (gateway.site.id !== resource.site.id) continue;
@@ -67,22 +67,34 @@ export function expireSession(state: PortalState, session: Session): void {
   state.outbox.expire(session);
 }
 
-function recheckRows(state: PortalState, now: Instant): void {
+/** Also when a client is back: only then can its gateways be told that an access lasts longer. */
+export function recheckRows(
+  state: PortalState,
+  rows: readonly AuthorizationRow[],
+  now: Instant,
+): void {
   const ended: AuthorizationRow[] = [];
   const tokens = new Map<string, TokenGrant | undefined>();
-  for (const row of state.book.rows()) {
+  for (const row of rows) {
     if (!tokens.has(row.tokenHash)) {
       const grant = grantOf(row.tokenHash, state.policy, state.store, state.at(now));
       tokens.set(row.tokenHash, grant);
     }
     const current = currentRow(state, row, tokens.get(row.tokenHash), now);
     if (!current) ended.push(row);
-    else if (current.expiresAt !== row.expiresAt || current.ruleId !== row.ruleId) {
+    else if (current.expiresAt > row.expiresAt) prolong(state, current, now);
+    else if (current.expiresAt < row.expiresAt || current.ruleId !== row.ruleId)
       state.book.put(current);
-      if (current.expiresAt > row.expiresAt) reannounce(state, current, now);
-    }
   }
   revoke(state, ended);
+}
+
+/** What a connected gateway cannot be told does not count: it would end the access at the time it knows. */
+function prolong(state: PortalState, row: AuthorizationRow, now: Instant): void {
+  const isGatewayAway = !state.sessions.joinedGateway(row.gatewayId);
+  if (!isGatewayAway && !state.sessions.client(row.clientId)) return;
+  state.book.put(row);
+  reannounce(state, row, now);
 }
 
 /** The row as it would be granted now; `undefined` if it would not. */
