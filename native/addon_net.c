@@ -144,7 +144,7 @@ static napi_value create_sender(napi_env env, napi_callback_info info) {
   return value;
 }
 
-// senderSeal(sender, aead, batch, packetCount): sends that wait
+// senderSeal(sender, aead, batch, packetCount): sockets with waiting sends, bit 0 IPv4, bit 1 IPv6
 static napi_value seal(napi_env env, napi_callback_info info) {
   struct arguments a = get_arguments(env, info);
   struct handle *sender = argument_handle(&a, 0, KIND_SENDER);
@@ -167,7 +167,7 @@ static napi_value send_control(napi_env env, napi_callback_info info) {
                                     payload, length));
 }
 
-// senderFlush(sender): sends that still wait
+// senderFlush(sender): sockets with waiting sends
 static napi_value flush(napi_env env, napi_callback_info info) {
   struct arguments a = get_arguments(env, info);
   struct handle *sender = argument_handle(&a, 0, KIND_SENDER);

@@ -61,11 +61,17 @@ static void send_output(struct sender *sender, struct output *output) {
     sender->waiting[sender->waiting_count++] = output;
 }
 
+static int32_t waiting_sockets(const struct sender *sender) {
+  int32_t mask = 0;
+  for (size_t i = 0; i < sender->waiting_count; i++) mask |= sender->waiting[i]->socket == sender->sockets[0] ? 1 : 2;
+  return mask;
+}
+
 int32_t sender_flush(struct sender *sender) {
   size_t count = sender->waiting_count;
   sender->waiting_count = 0;
   for (size_t i = 0; i < count; i++) send_output(sender, sender->waiting[i]);
-  return (int32_t)sender->waiting_count;
+  return waiting_sockets(sender);
 }
 
 static void close_output(struct sender *sender, struct aead *aead, size_t index) {
@@ -216,7 +222,7 @@ int32_t sender_seal(struct sender *sender, struct aead *aead, struct tun_batch *
   for (int32_t i = 0; i < packet_count && i < batch->max_packets; i++)
     seal_packet(sender, aead, batch, batch->packets + i * TUN_STRIDE);
   while (sender->open_count > 0) close_output(sender, aead, 0);
-  return (int32_t)sender->waiting_count;
+  return waiting_sockets(sender);
 }
 
 int sender_send(struct sender *sender, const int32_t *remote, int32_t port, const int32_t *local, uint8_t ecn,

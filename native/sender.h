@@ -37,12 +37,12 @@ struct sender {
 bool sender_init(struct sender *sender, struct udp_socket *v4, struct udp_socket *v6);
 void sender_free(struct sender *sender);
 
-// Sends every packet that has a slot. Returns how many sends wait for a socket to become writable.
+// Sends every packet that has a slot. Returns which sockets have sends waiting until they become writable: bit 0 IPv4, bit 1 IPv6.
 int32_t sender_seal(struct sender *sender, struct aead *aead, struct tun_batch *batch, int32_t packet_count);
 
 // One datagram as it is. 0 or a negative errno; -ENOTCONN: no socket of that family.
 int sender_send(struct sender *sender, const int32_t *remote, int32_t port, const int32_t *local, uint8_t ecn,
                 const uint8_t *payload, size_t length);
 
-// Tries what waits; returns how many still do.
+// Tries what waits; returns which sockets still have sends waiting.
 int32_t sender_flush(struct sender *sender);

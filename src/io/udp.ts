@@ -194,7 +194,8 @@ export class TunnelSockets {
   readonly #addon: NativeAddon = native();
   readonly #sender: SenderHandle;
   readonly #route = new Int32Array(ROUTE_LENGTH);
-  #isBlocked = false;
+  /** Families with waiting sends: bit 0 IPv4, bit 1 IPv6. */
+  #waiting = 0;
   #onDrained: (() => void) | undefined;
 
   private constructor(sockets: readonly UdpSocket[], problems: readonly UdpError[]) {
@@ -231,7 +232,7 @@ export class TunnelSockets {
   onReadable(callback: (socket: UdpSocket) => void): void {
     for (const socket of this.sockets) {
       socket.onReady((readable, writable) => {
-        if (writable && this.#isBlocked) this.#flush();
+        if (writable && this.#waiting !== 0) this.#flush();
         if (readable) callback(socket);
       });
     }
@@ -244,7 +245,7 @@ export class TunnelSockets {
 
   /** Whether sends wait for the kernel. Whoever then still calls `sealSend` risks drops. */
   get isBlocked(): boolean {
-    return this.#isBlocked;
+    return this.#waiting !== 0;
   }
 
   /** Segments, seals and sends every packet of the batch that has a slot. False if sends now wait (see `onDrained`). */
@@ -256,7 +257,7 @@ export class TunnelSockets {
       tunBatchHandle(batch),
       batch.packetCount,
     );
-    if (waiting > 0) this.#block();
+    this.#setWaiting(waiting);
     return waiting === 0;
   }
 
@@ -267,7 +268,7 @@ export class TunnelSockets {
     if (!this.sockets.some((socket) => socket.family === family)) return 'no-socket';
     const result = this.#addon.senderSend(this.#sender, this.#route, transmit.payload);
     if (result !== 0) return 'full';
-    if (!this.#isBlocked && this.#addon.senderFlush(this.#sender) > 0) this.#block();
+    if (this.#waiting === 0) this.#setWaiting(this.#addon.senderFlush(this.#sender));
     return 'sent';
   }
 
@@ -284,20 +285,21 @@ export class TunnelSockets {
       const source = endpoint(addressFromWords(aead.paths, row + PATH.local), 0);
       this.send({ source, destination, payload: bytes, ecn });
     }
-    return !this.#isBlocked;
-  }
-
-  #block(): void {
-    if (this.#isBlocked) return;
-    this.#isBlocked = true;
-    for (const socket of this.sockets) socket.awaitWritable(true);
+    return this.#waiting === 0;
   }
 
   #flush(): void {
-    if (this.#addon.senderFlush(this.#sender) > 0) return;
-    this.#isBlocked = false;
-    for (const socket of this.sockets) socket.awaitWritable(false);
-    this.#onDrained?.();
+    this.#setWaiting(this.#addon.senderFlush(this.#sender));
+    if (this.#waiting === 0) this.#onDrained?.();
+  }
+
+  /** Only sockets that are full are watched for room: a socket with room would call back without end. */
+  #setWaiting(waiting: number): void {
+    if (waiting === this.#waiting) return;
+    this.#waiting = waiting;
+    for (const socket of this.sockets) {
+      socket.awaitWritable((waiting & (socket.family === 4 ? 1 : 2)) !== 0);
+    }
   }
 }
 
