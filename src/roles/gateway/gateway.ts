@@ -19,8 +19,10 @@ import type { Log } from '../../base/log.ts';
 import { earliest, type Instant, type WallClock } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import { CandidateOutbox } from '../../link/candidate-outbox.ts';
+import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
 import { writeControlPacket } from '../../wire/control/p2p-control.ts';
-import { mergeRelays } from '../../wire/portal/common.ts';
+
+import { mergeRelays, type IceCredentials as PortalCredentials } from '../../wire/portal/common.ts';
 import type {
   CreateAuthorization,
   GatewayInbound,
@@ -236,8 +238,8 @@ export class Gateway implements TunnelRole {
         id: peerId(client.id),
         remotePublicKey: client.publicKey,
         presharedKey: client.presharedKey,
-        localCredentials: message.gatewayIceCredentials,
-        remoteCredentials: message.clientIceCredentials,
+        localCredentials: iceCredentials(message.gatewayIceCredentials),
+        remoteCredentials: iceCredentials(message.clientIceCredentials),
       },
       now,
     );
@@ -306,4 +308,8 @@ export class Gateway implements TunnelRole {
   #send(message: Extract<GatewayEvent, { kind: 'send-to-portal' }>['message']): void {
     this.#events.push({ kind: 'send-to-portal', message });
   }
+}
+
+function iceCredentials({ username, password }: PortalCredentials): IceCredentials {
+  return { ufrag: username, password };
 }

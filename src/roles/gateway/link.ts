@@ -5,6 +5,7 @@ import type { ReceiveBatch } from '../../base/batch.ts';
 import type { PeerId, RelayId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Ecn, Transmit } from '../../base/transmit.ts';
+import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
 
 export interface GatewayLink {
   handleRuns(batch: ReceiveBatch, now: Instant): void;
@@ -44,8 +45,8 @@ export interface ConnectionTerms {
   readonly id: PeerId;
   readonly remotePublicKey: Uint8Array;
   readonly presharedKey: Uint8Array;
-  readonly localCredentials: { readonly username: string; readonly password: string };
-  readonly remoteCredentials: { readonly username: string; readonly password: string };
+  readonly localCredentials: IceCredentials;
+  readonly remoteCredentials: IceCredentials;
 }
 
 export interface RelayTerms {
