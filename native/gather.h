@@ -1,3 +1,4 @@
+// Chains the segments of one flow into super-packets (base/batch.ts, SUPER), as the kernel's GRO does.
 #pragma once
 #include "batch.h"
 

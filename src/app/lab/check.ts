@@ -2,8 +2,10 @@
 // failure, so that one scenario cannot spoil the next.
 
 import { describeFailure } from '../program.ts';
+import { ScenarioFailure } from './expectations.ts';
 import { Lab } from './lab.ts';
-import { type Scenario, ScenarioFailure, type ScenarioNetwork } from './scenario.ts';
+import type { ScenarioNetwork } from './router-rules.ts';
+import type { Scenario } from './scenario.ts';
 import { END_OF_ACCESS } from './scenarios/end-of-access.ts';
 import { REACH } from './scenarios/reach.ts';
 import { REFUSE } from './scenarios/refuse.ts';

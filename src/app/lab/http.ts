@@ -1,7 +1,7 @@
 // HTTP from the client's namespace, by curl, as a user of the lab would do it.
 
+import { expect } from './expectations.ts';
 import type { Lab } from './lab.ts';
-import { expect } from './scenario.ts';
 
 export interface CurlOptions {
   readonly timeoutMs?: number;

@@ -17,10 +17,11 @@ import {
   LAB_NETWORKS,
   LAB_ROUTERS,
 } from './addresses.ts';
+import { eventually } from './expectations.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { defaultLabPolicy, LAB_TOKENS, LabPolicyFile } from './policy.ts';
 import type { ResourceServerPlan } from './resource-server.ts';
-import { eventually, type ScenarioNetwork } from './scenario.ts';
+import type { ScenarioNetwork } from './router-rules.ts';
 import { type LabHost, LabNetwork } from './topology.ts';
 import { LAB_URLS, type LabUrls } from './urls.ts';
 import { type Flow, watchFlow } from './watch-flow.ts';

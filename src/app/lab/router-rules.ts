@@ -6,6 +6,16 @@
 /** How a router treats what passes it. */
 export type RouterKind = 'port-keeping' | 'symmetric' | 'none';
 
+/** Which routers stand in front of the client and the gateway. */
+export interface ScenarioNetwork {
+  readonly clientNat: RouterKind;
+  readonly gatewayNat: RouterKind;
+}
+
+export const DIRECT: ScenarioNetwork = { clientNat: 'port-keeping', gatewayNat: 'port-keeping' };
+/** Neither side can be reached from outside: everything goes through the relay. */
+export const RELAYED: ScenarioNetwork = { clientNat: 'symmetric', gatewayNat: 'symmetric' };
+
 export interface RouterRules {
   readonly kind: RouterKind;
   /** Percentage of packets from inside to outside that are lost. */

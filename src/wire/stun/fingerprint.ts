@@ -1,7 +1,6 @@
 // FINGERPRINT (RFC 8489 §14.7): a CRC that tells STUN from other traffic on one port. It proves nothing about the sender.
 
 import { at, viewOf } from '../../base/bytes.ts';
-import type { StunMessage } from './message.ts';
 
 // Specification
 export const FINGERPRINT_LENGTH = 4; // RFC 8489 §14.7
@@ -22,8 +21,14 @@ export function fingerprintOf(bytes: Uint8Array): number {
   return (crc ^ 0xffff_ffff ^ FINGERPRINT_XOR) >>> 0;
 }
 
+/** The part of a `StunMessage` that matters here. */
+export interface Fingerprinted {
+  readonly raw: Uint8Array;
+  readonly fingerprintOffset: number | undefined;
+}
+
 /** Whether the message ends with FINGERPRINT and it is right. */
-export function verifyFingerprint(message: StunMessage): boolean {
+export function verifyFingerprint(message: Fingerprinted): boolean {
   const offset = message.fingerprintOffset;
   if (offset === undefined || offset + 8 !== message.raw.length) return false;
   return (

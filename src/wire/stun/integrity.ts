@@ -4,7 +4,6 @@
 
 import { equalSecrets, utf8Encode, viewOf } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
-import type { StunMessage } from './message.ts';
 
 // Specification
 export const INTEGRITY_LENGTH = 20; // RFC 8489 §14.5
@@ -26,9 +25,15 @@ export function shortTermKey(password: string): Uint8Array {
   return utf8Encode(password);
 }
 
+/** The part of a `StunMessage` that matters here. */
+export interface Protected {
+  readonly raw: Uint8Array;
+  readonly integrityOffset: number | undefined;
+}
+
 /** Whether the message carries MESSAGE-INTEGRITY and it was made with `key`; takes the same time for any wrong value. */
 export function verifyIntegrity(
-  message: StunMessage,
+  message: Protected,
   key: Uint8Array,
   crypto: CryptoProvider,
 ): boolean {

@@ -1,8 +1,10 @@
 // Scenarios about access that ends while it is used: a running flow stops within two seconds, others go on, and it comes back when granted again.
 
+import { eventually, expect } from '../expectations.ts';
 import { isReachable } from '../http.ts';
 import type { Lab } from '../lab.ts';
-import { DIRECT, eventually, expect, type Scenario } from '../scenario.ts';
+import { DIRECT } from '../router-rules.ts';
+import type { Scenario } from '../scenario.ts';
 
 // Specification of the lab
 const MUST_STOP_WITHIN_MS = 2_000;

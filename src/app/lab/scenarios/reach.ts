@@ -1,8 +1,10 @@
 // Scenarios about reaching resources: directly, through the relay, by name, and only as the filters allow.
 
+import { eventually, expect } from '../expectations.ts';
 import { curl, fetchOk } from '../http.ts';
 import type { Lab } from '../lab.ts';
-import { DIRECT, eventually, expect, RELAYED, type Scenario } from '../scenario.ts';
+import { DIRECT, RELAYED } from '../router-rules.ts';
+import type { Scenario } from '../scenario.ts';
 
 /** The kind of the client's path to the gateway, once it is `kind`. */
 async function expectPath(lab: Lab, kind: 'direct' | 'relayed'): Promise<string> {

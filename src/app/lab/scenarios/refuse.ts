@@ -1,7 +1,9 @@
 // Scenarios about operators' mistakes: one clear line that says what to do, the right exit code, and nothing left behind (operations 1.4).
 
+import { expect } from '../expectations.ts';
 import type { Lab } from '../lab.ts';
-import { DIRECT, expect, type Scenario } from '../scenario.ts';
+import { DIRECT } from '../router-rules.ts';
+import type { Scenario } from '../scenario.ts';
 
 interface Mistake {
   readonly env?: Readonly<Record<string, string>>;

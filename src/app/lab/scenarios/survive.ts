@@ -2,10 +2,12 @@
 // directions with every byte right.
 
 import { createHash } from 'node:crypto';
+import { eventually, expect } from '../expectations.ts';
 import { downloadDigest, fetchOk, isReachable } from '../http.ts';
 import type { Lab } from '../lab.ts';
 import { patternDigest } from '../resource-server.ts';
-import { DIRECT, eventually, expect, RELAYED, type Scenario } from '../scenario.ts';
+import { DIRECT, RELAYED } from '../router-rules.ts';
+import type { Scenario } from '../scenario.ts';
 
 const MEGABYTE = 1_000_000;
 const ROAM_BYTES = 20 * MEGABYTE;
