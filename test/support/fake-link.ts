@@ -3,12 +3,10 @@
 import type { ReceiveBatch } from '../../src/base/batch.ts';
 import type { PeerId, RelayId } from '../../src/base/ids.ts';
 import type { Transmit } from '../../src/base/transmit.ts';
-import type {
-  ConnectionTerms,
-  GatewayLink,
-  LinkEvent,
-  RelayTerms,
-} from '../../src/roles/gateway/link.ts';
+import type { ConnectionState, ConnectionTerms } from '../../src/link/connection-types.ts';
+import type { NodeEvent, NodeSnapshot, SendOutcome } from '../../src/link/node-types.ts';
+import type { RelayInfo } from '../../src/link/relays.ts';
+import type { GatewayLink } from '../../src/roles/gateway/link.ts';
 
 export class FakeLink implements GatewayLink {
   /** Slots are numbers from 0 in order of connection. */
@@ -16,13 +14,13 @@ export class FakeLink implements GatewayLink {
   readonly sent: { readonly peer: PeerId; readonly packet: Uint8Array; readonly ecn: number }[] =
     [];
   readonly calls: string[] = [];
-  readonly relays: RelayTerms[] = [];
-  readonly events: LinkEvent[] = [];
+  readonly relays: RelayInfo[] = [];
+  readonly events: NodeEvent[] = [];
   readonly arrived: { peer: PeerId; bytes: Uint8Array; ecn: 0 | 1 | 2 | 3 }[] = [];
   hasRelays = true;
   /** Whether bulk data has a key slot. */
   isReady = true;
-  sendOutcome = 'sent';
+  sendOutcome: SendOutcome = 'sent';
 
   handleRuns(_batch: ReceiveBatch): void {}
   handleOpened(_batch: ReceiveBatch): void {}
@@ -36,7 +34,7 @@ export class FakeLink implements GatewayLink {
     return this.isReady ? this.slots.indexOf(id) : -1;
   }
 
-  sendPacket(peer: PeerId, packet: Uint8Array, ecn: number): string {
+  sendPacket(peer: PeerId, packet: Uint8Array, ecn: number): SendOutcome {
     if (!this.slots.includes(peer)) return 'unknown-peer';
     if (this.sendOutcome === 'sent') this.sent.push({ peer, packet, ecn });
     return this.sendOutcome;
@@ -74,7 +72,11 @@ export class FakeLink implements GatewayLink {
     this.calls.push(`close-all ${goodbye?.[40]}`);
   }
 
-  updateRelays(removed: readonly RelayId[], added: readonly RelayTerms[]): void {
+  releaseRelays(): void {
+    this.calls.push('release-relays');
+  }
+
+  updateRelays(removed: readonly RelayId[], added: readonly RelayInfo[]): void {
     this.calls.push(`relays -${removed.join()} +${added.map(({ id }) => id).join()}`);
   }
 
@@ -84,7 +86,7 @@ export class FakeLink implements GatewayLink {
     return undefined;
   }
 
-  pollEvent(): LinkEvent | undefined {
+  pollEvent(): NodeEvent | undefined {
     return this.events.shift();
   }
 
@@ -96,12 +98,19 @@ export class FakeLink implements GatewayLink {
     return undefined;
   }
 
-  connectionState(id: PeerId): string | undefined {
+  connectionState(id: PeerId): ConnectionState | undefined {
     return this.slots.includes(id) ? 'connected' : undefined;
   }
 
-  snapshot(): unknown {
-    return {};
+  snapshot(): NodeSnapshot {
+    return {
+      connections: [],
+      relays: [],
+      tables: {},
+      drops: {},
+      notSent: {} as never,
+      handshakes: {},
+    };
   }
 
   #forget(id: PeerId): void {

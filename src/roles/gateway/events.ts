@@ -3,11 +3,11 @@
 import type { IpAddress } from '../../base/address.ts';
 import type { ClientId, ResourceId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
+import type { Path } from '../../link/path.ts';
 import type { FlowLogConfig } from '../../wire/portal/common.ts';
 import type { GatewayOutbound } from '../../wire/portal/gateway-messages.ts';
 import type { GatewayResource } from '../../wire/portal/resources.ts';
 import type { TunnelAddresses } from './gateway-wide.ts';
-import type { LinkPath } from './link.ts';
 
 export type RevocationReason =
   /** The portal said so. */
@@ -46,7 +46,7 @@ export type GatewayEvent =
       readonly client: ClientId;
       readonly reason: string;
     }
-  | { readonly kind: 'path-changed'; readonly client: ClientId; readonly path: LinkPath }
+  | { readonly kind: 'path-changed'; readonly client: ClientId; readonly path: Path }
   | {
       readonly kind: 'domain-set-up';
       readonly client: ClientId;

@@ -19,9 +19,11 @@ import type { Log } from '../../base/log.ts';
 import { earliest, type Instant, type WallClock } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import { CandidateOutbox } from '../../link/candidate-outbox.ts';
+import type { NodeEvent } from '../../link/node-types.ts';
+import type { Path } from '../../link/path.ts';
+import type { CandidateEvent } from '../../link/signalling.ts';
 import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
 import { writeControlPacket } from '../../wire/control/p2p-control.ts';
-
 import { mergeRelays, type IceCredentials as PortalCredentials } from '../../wire/portal/common.ts';
 import type {
   CreateAuthorization,
@@ -35,7 +37,7 @@ import type { GatewayCount } from './decisions.ts';
 import { DomainSetups } from './domain-setups.ts';
 import type { GatewayEvent, ResolveResult } from './events.ts';
 import { GatewayWide } from './gateway-wide.ts';
-import type { GatewayLink, LinkEvent, LinkPath } from './link.ts';
+import type { GatewayLink } from './link.ts';
 import { type GatewaySnapshot, snapshotOf } from './snapshot.ts';
 import { Traffic } from './traffic.ts';
 
@@ -57,7 +59,7 @@ export class Gateway implements TunnelRole {
   readonly #control: ControlPackets;
   readonly #traffic: Traffic;
   readonly #candidates = new CandidateOutbox();
-  readonly #paths = new Map<ClientId, LinkPath>();
+  readonly #paths = new Map<ClientId, Path>();
   readonly #events: GatewayEvent[] = [];
   #isShutDown = false;
 
@@ -182,6 +184,7 @@ export class Gateway implements TunnelRole {
     this.#isShutDown = true;
     this.#access.shutDown();
     this.#link.closeAll(writeControlPacket({ kind: 'goodbye' }), now);
+    this.#link.releaseRelays(now);
     this.#drainLink(now);
   }
 
@@ -264,7 +267,7 @@ export class Gateway implements TunnelRole {
   }
 
   /** A client keeps what it may reach while its connection comes and goes (data-plane 2.3). */
-  #handleLinkEvent(event: LinkEvent): void {
+  #handleLinkEvent(event: NodeEvent): void {
     switch (event.kind) {
       case 'candidates-added':
       case 'candidates-removed': {
@@ -296,7 +299,7 @@ export class Gateway implements TunnelRole {
     }
   }
 
-  #signal(event: LinkEvent & { kind: 'candidates-added' | 'candidates-removed' }): void {
+  #signal(event: CandidateEvent): void {
     const payload = { clientIds: [clientId(event.peer)], candidates: event.candidates };
     this.#send(
       event.kind === 'candidates-added'

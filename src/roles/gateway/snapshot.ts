@@ -3,12 +3,13 @@
 import type { Counters } from '../../base/counters.ts';
 import type { ClientId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
+import type { Path } from '../../link/path.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { Clients } from './clients.ts';
 import type { GatewayCount } from './decisions.ts';
 import type { DomainSetups } from './domain-setups.ts';
 import type { GatewayWide, TunnelAddresses } from './gateway-wide.ts';
-import type { GatewayLink, LinkPath } from './link.ts';
+import type { GatewayLink } from './link.ts';
 import type { Traffic } from './traffic.ts';
 
 export interface GatewaySnapshot {
@@ -52,7 +53,7 @@ export interface SnapshotSources {
   readonly traffic: Traffic;
   readonly counts: Counters<GatewayCount>;
   readonly link: GatewayLink;
-  readonly paths: ReadonlyMap<ClientId, LinkPath>;
+  readonly paths: ReadonlyMap<ClientId, Path>;
 }
 
 export function snapshotOf(sources: SnapshotSources): GatewaySnapshot {
@@ -92,6 +93,6 @@ function clientSnapshot(client: ClientPeer): Omit<ClientSnapshot, 'connection' |
   };
 }
 
-function pathSnapshot(path: LinkPath | undefined): ClientSnapshot['path'] {
+function pathSnapshot(path: Path | undefined): ClientSnapshot['path'] {
   return path && { kind: path.kind, local: path.local.key, remote: path.remote.key };
 }
