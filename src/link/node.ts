@@ -98,15 +98,15 @@ export class Node {
     let touched: Connection | undefined;
     for (let index = 0; index < batch.datagramCount; index++) {
       const row = index * DATAGRAM.stride;
-      const length = at(datagrams, row + DATAGRAM.length);
-      const slot = at(datagrams, row + DATAGRAM.slot);
+      const length = datagrams[row + DATAGRAM.length] ?? 0;
+      const slot = datagrams[row + DATAGRAM.slot] ?? 0;
       const owner = length < 0 ? undefined : this.#registry.slots.ownerOf(slot);
       if (owner === undefined) {
         this.#handleUnopened(batch, row, now);
         continue;
       }
-      const low = at(datagrams, row + DATAGRAM.counterLow);
-      const high = at(datagrams, row + DATAGRAM.counterHigh);
+      const low = datagrams[row + DATAGRAM.counterLow] ?? 0;
+      const high = datagrams[row + DATAGRAM.counterHigh] ?? 0;
       const accepted = owner.acceptData(slot, low, high, length, now);
       datagrams[row + DATAGRAM.accepted] = accepted ? 1 : 0;
       if (touched !== undefined && touched !== owner) this.#drainOutput(touched, now);

@@ -2,7 +2,6 @@
 // (connectivity 6, step 2; connectivity 14.23). Addresses are compared as the four words of `base/address.ts`.
 
 import { type Endpoint, writeAddressWords } from '../base/address.ts';
-import { at } from '../base/bytes.ts';
 
 // Implementation
 
@@ -47,11 +46,11 @@ export class RelayAddresses<R> {
     for (let i = 0; i < this.#count; i++) {
       const row = i * STRIDE;
       if (
-        at(this.#words, row + 4) === at(words, offset + 4) &&
-        at(this.#words, row + 3) === at(words, offset + 3) &&
-        at(this.#words, row + 2) === at(words, offset + 2) &&
-        at(this.#words, row + 1) === at(words, offset + 1) &&
-        at(this.#words, row) === at(words, offset)
+        this.#words[row + 4] === words[offset + 4] &&
+        this.#words[row + 3] === words[offset + 3] &&
+        this.#words[row + 2] === words[offset + 2] &&
+        this.#words[row + 1] === words[offset + 1] &&
+        this.#words[row] === words[offset]
       ) {
         return this.#relays[i];
       }

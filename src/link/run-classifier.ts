@@ -4,7 +4,6 @@
 //   direct    type 4, receiver index              relayed    ChannelData of a known relay and channel, then the same
 
 import { type ReceiveBatch, RUN } from '../base/batch.ts';
-import { at } from '../base/bytes.ts';
 import {
   CHANNEL_DATA_HEADER_LENGTH,
   channelAt,
@@ -33,8 +32,8 @@ export class RunClassifier {
   /** Sets `RUN.slot` and `RUN.headerLength` of the run at `row` and returns whether it is data for a session of ours. */
   classify(batch: ReceiveBatch, row: number): boolean {
     const { runs, view } = batch;
-    const offset = at(runs, row + RUN.offset);
-    const length = Math.min(at(runs, row + RUN.length), at(runs, row + RUN.segmentLength));
+    const offset = runs[row + RUN.offset] ?? 0;
+    const length = Math.min(runs[row + RUN.length] ?? 0, runs[row + RUN.segmentLength] ?? 0);
     runs[row + RUN.slot] = -1;
     runs[row + RUN.headerLength] = 0;
     if (length < DATA_MIN_LENGTH) return false;

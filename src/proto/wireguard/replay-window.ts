@@ -3,8 +3,6 @@
 //
 // Hot path. Counters are two 32-bit words, made one exact number; sessions end long before 2^53 (`limits.ts`).
 
-import { at } from '../../base/bytes.ts';
-
 // Specification
 /** connectivity 7.6: bits of the window. */
 export const REPLAY_WINDOW_BITS = 8192;
@@ -12,13 +10,14 @@ export const REPLAY_WINDOW_BITS = 8192;
 // Implementation
 const WORD_BITS = 32;
 const WORD_COUNT = REPLAY_WINDOW_BITS / WORD_BITS;
-const ALL = 0xffff_ffff;
+const ALL = -1;
 const TWO_32 = 0x1_0000_0000;
 
 export type CounterVerdict = 'fresh' | 'duplicate' | 'too-old';
 
 export class ReplayWindow {
-  readonly #bits = new Uint32Array(WORD_COUNT);
+  /** Signed, because words above 2^31 would not be small integers. */
+  readonly #bits = new Int32Array(WORD_COUNT);
   #next = 0;
 
   /** Checks and marks at once, for messages that are authentic already. */
@@ -33,7 +32,7 @@ export class ReplayWindow {
     if (counter >= this.#next) return 'fresh';
     if (counter + REPLAY_WINDOW_BITS < this.#next) return 'too-old';
     const bit = counterLow & (REPLAY_WINDOW_BITS - 1);
-    const isSet = (at(this.#bits, bit >>> 5) >>> (bit & 31)) & 1;
+    const isSet = ((this.#bits[bit >>> 5] ?? 0) >>> (bit & 31)) & 1;
     return isSet === 1 ? 'duplicate' : 'fresh';
   }
 
@@ -44,7 +43,7 @@ export class ReplayWindow {
     else if (skipped > 0) this.#clear(this.#next % REPLAY_WINDOW_BITS, skipped);
     if (skipped >= 0) this.#next = counter + 1;
     const bit = counterLow & (REPLAY_WINDOW_BITS - 1);
-    this.#bits[bit >>> 5] = at(this.#bits, bit >>> 5) | (1 << (bit & 31));
+    this.#bits[bit >>> 5] = (this.#bits[bit >>> 5] ?? 0) | (1 << (bit & 31));
   }
 
   /** The highest counter received, plus one. */
@@ -60,7 +59,7 @@ export class ReplayWindow {
       const inWord = bit & 31;
       const span = Math.min(left, WORD_BITS - inWord);
       const mask = span === WORD_BITS ? ALL : ((1 << span) - 1) << inWord;
-      this.#bits[bit >>> 5] = at(this.#bits, bit >>> 5) & ~mask;
+      this.#bits[bit >>> 5] = (this.#bits[bit >>> 5] ?? 0) & ~mask;
       bit = (bit + span) & (REPLAY_WINDOW_BITS - 1);
       left -= span;
     }
