@@ -1,18 +1,38 @@
 // Setting up the NAT of a domain (data-plane 9.2, 9.3): what is asked for, whether it may be, and its effect on the client.
 //
-// Beyond the reference: proxy addresses are validated, and the pattern is checked before anything is resolved or forgotten
-// (data-plane 17.1, 17.2, 17.23).
+// Beyond the reference: proxy addresses are validated, the pattern is checked before anything is resolved or forgotten
+// (data-plane 17.1, 17.2, 17.23), and a name cannot point back into the tunnel or at this host.
 
-import type { IpAddress } from '../../base/address.ts';
+import {
+  type IpAddress,
+  type IpNetwork,
+  networkContains,
+  parseNetwork,
+} from '../../base/address.ts';
 import { type ResourceId, resourceId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
-import { isProxyAddress, isSentinelAddress } from '../../wire/control/address-plan.ts';
+import {
+  isProxyAddress,
+  isSentinelAddress,
+  isTunnelAddress,
+} from '../../wire/control/address-plan.ts';
 import type { AssignedIps } from '../../wire/control/p2p-control.ts';
 import { dnsKey, dnsLabels } from '../../wire/dns/name.ts';
 import type { ClientPeer } from './client-peer.ts';
 
 // Specification (data-plane 9.1)
 const MAX_PROXY_ADDRESSES = 8;
+
+// Implementation
+/** A name in somebody else's hands must not lead to this host, to other peers, or to no one place. */
+const NEVER_REAL: readonly IpNetwork[] = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  '224.0.0.0/3',
+  '::/127',
+  '::ffff:0:0/96',
+  'ff00::/8',
+].flatMap((text) => parseNetwork(text) ?? []);
 
 /** A set-up that was checked against the client's authorizations. */
 export interface DomainSetup {
@@ -57,7 +77,7 @@ export function applySetup(
     translations.clear();
     nat.clear();
   }
-  const { removedAny } = translations.map(setup, addresses, now);
+  const { removedAny } = translations.map(setup, addresses.filter(canBeReal), now);
   if (wasReset || removedAny) {
     authorizations.refreshRoutes();
   } else {
@@ -65,6 +85,11 @@ export function applySetup(
   }
   client.notePolicyChanged();
   return { wasReset };
+}
+
+function canBeReal(address: IpAddress): boolean {
+  if (isTunnelAddress(address) || isProxyAddress(address)) return false;
+  return !NEVER_REAL.some((network) => networkContains(network, address));
 }
 
 /** In the proxy range, no sentinels, no duplicates, not too many (data-plane 17.1). */

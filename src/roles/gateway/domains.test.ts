@@ -52,6 +52,21 @@ describe('mapping', () => {
     ['both', ['10.0.0.9', '2001:db8::1'], ['.9', '.9', '.9', '.9'], '2001:db8::1'],
     ['duplicates', ['10.0.0.9', '10.0.0.9', '10.0.0.10'], ['.9', '.10', '.9', '.10'], undefined],
     ['nothing', [], undefined, undefined],
+    [
+      'loopback, multicast, tunnel and mapped addresses',
+      [
+        '127.0.0.1',
+        '0.0.0.0',
+        '224.0.0.1',
+        '100.64.0.6',
+        '100.96.0.1',
+        '::1',
+        '::ffff:10.0.0.1',
+        'fd00:2021:1111::6',
+      ],
+      undefined,
+      undefined,
+    ],
   ])('%s', (_, addresses, v4, v6) => {
     const world = worldWith('db.test');
     expect(world.setUp('db', 'db.test', PROXIES, addresses)).toBe('active');
