@@ -95,7 +95,7 @@ function rules(family: IpFamily, plan: RoutePlan): [string, string][] {
     `priority ${PRIORITY.main} lookup main suppress_prefixlength 0`,
     `priority ${PRIORITY.internet} ${unmarked} lookup ${DEFAULT_TABLE}`,
   ];
-  return selectors.map((text) => [`-${family} rule add ${text}`, `-${family} rule del ${text}`]);
+  return selectors.map((text) => [`${family} rule add ${text}`, `${family} rule del ${text}`]);
 }
 
 function routes(device: string, plan: RoutePlan): [string, string][] {
@@ -109,7 +109,7 @@ function routes(device: string, plan: RoutePlan): [string, string][] {
     .map(([network, table]) => {
       const family = network.includes(':') ? 6 : 4;
       const text = `${network} dev ${device} table ${table} proto static`;
-      return [`-${family} route replace ${text}`, `-${family} route del ${text}`];
+      return [`${family} route replace ${text}`, `${family} route del ${text}`];
     });
 }
 
@@ -121,16 +121,23 @@ function isFamilyAvailable(family: IpFamily): boolean {
   return ipv6Available;
 }
 
-/** Runs commands of `ip` in one process; with `force` it goes on after one that fails (something is already gone). */
+/**
+ * Runs commands of `ip`, each behind its family, in one process for each family; with `force` it goes on after one that fails (something
+ * is already gone).
+ */
 function ip(commands: readonly string[], { force }: { readonly force: boolean }): void {
-  if (commands.length === 0) return;
-  const args = [...(force ? ['-force'] : []), '-batch', '-'];
-  const result = spawnSync('ip', args, { input: `${commands.join('\n')}\n`, encoding: 'utf8' });
-  if (result.error)
-    throw new RouteError('cannot run ip: install the package iproute2', { cause: result.error });
-  if (!force && result.status !== 0) {
-    throw new RouteError(
-      `the kernel refused a route or rule: ${result.stderr.trim().split('\n')[0]}`,
-    );
+  for (const family of FAMILIES) {
+    const ours = commands.filter((command) => command.startsWith(`${family} `));
+    if (ours.length === 0) continue;
+    const input = ours.map((command) => `${command.slice(2)}\n`).join('');
+    const args = [`-${family}`, ...(force ? ['-force'] : []), '-batch', '-'];
+    const result = spawnSync('ip', args, { input, encoding: 'utf8' });
+    if (result.error) {
+      throw new RouteError('cannot run ip: install the package iproute2', { cause: result.error });
+    }
+    if (!force && result.status !== 0) {
+      const complaint = result.stderr.trim().split('\n')[0];
+      throw new RouteError(`the kernel refused a route or rule: ${complaint}`);
+    }
   }
 }

@@ -23,11 +23,14 @@ export function scenarioNames(): string[] {
   return ALL.map(({ name }) => name);
 }
 
-/** Scenarios whose name is, or begins with, one of `names`; all if there are none. */
+/** Scenarios of these names; a name that is none stands for all that begin with it; all if there are no names. */
 export function selectScenarios(names: readonly string[]): Scenario[] {
   if (names.length === 0) return [...ALL];
+  const exact = new Set(ALL.map(({ name }) => name));
   return ALL.filter((scenario) =>
-    names.some((name) => scenario.name === name || scenario.name.startsWith(`${name}-`)),
+    names.some((name) =>
+      exact.has(name) ? scenario.name === name : scenario.name.startsWith(`${name}-`),
+    ),
   );
 }
 
@@ -71,7 +74,9 @@ class Session {
     if (this.#lab && this.#network === wanted) return this.#lab;
     await this.end();
     this.#network = wanted;
-    this.#lab = await Lab.create({ ...network, ipv6: this.#options.ipv6, onProgress: () => {} });
+    const { ipv6, keepLogs } = this.#options;
+    const hasIpv6 = ipv6 && network.ipv6;
+    this.#lab = await Lab.create({ ...network, ipv6: hasIpv6, keepLogs, onProgress: () => {} });
     return this.#lab;
   }
 
@@ -80,7 +85,7 @@ class Session {
     this.#lab = undefined;
     if (!lab) return;
     if (this.#options.keepLogs) this.#options.print(`logs are kept in ${lab.folder}`);
-    await lab.close(this.#options.keepLogs);
+    await lab.close();
   }
 }
 

@@ -74,7 +74,8 @@ async function show(flags: LabFlags): Promise<void> {
   });
   const { ipv6, clientNat, gatewayNat } = flags;
   const onProgress = (line: string): void => print(`lab: ${line} ...`);
-  const creating = Lab.create({ ipv6, clientNat, gatewayNat, onProgress });
+  const keepLogs = flags.keepLogs === true;
+  const creating = Lab.create({ ipv6, clientNat, gatewayNat, keepLogs, onProgress });
   const first = await Promise.race([creating, asked]);
   if (first) {
     print(introduction(first, (performance.now() - startedAt) / 1_000));
@@ -84,7 +85,7 @@ async function show(flags: LabFlags): Promise<void> {
   }
   print('lab: removing everything ...');
   const lab = await creating;
-  await lab.close(flags.keepLogs === true);
+  await lab.close();
   process.exit(EXIT.ok);
 }
 

@@ -27,7 +27,8 @@ import { LAB_URLS, type LabUrls } from './urls.ts';
 import { type Flow, watchFlow } from './watch-flow.ts';
 
 export interface LabOptions extends ScenarioNetwork {
-  readonly ipv6: boolean;
+  /** Also after a failed start. */
+  readonly keepLogs: boolean;
   /** Called with one line for each step of the set-up. */
   readonly onProgress: (line: string) => void;
 }
@@ -98,12 +99,12 @@ export class Lab {
     return lab;
   }
 
-  /** Stops everything and removes every trace, logs included unless `keepLogs`. */
-  async close(keepLogs = false): Promise<void> {
+  /** Stops everything and removes every trace, logs included unless they are to be kept. */
+  async close(): Promise<void> {
     const all = [this.client, this.gateway, this.relay, this.portal, ...this.#resources];
     await Promise.all(all.map((program) => program.stop()));
     this.network.destroy();
-    if (!keepLogs) rmSync(this.folder, { recursive: true, force: true });
+    if (!this.#options.keepLogs) rmSync(this.folder, { recursive: true, force: true });
   }
 
   get addresses(): { readonly filteredIpv4: string } {
@@ -233,11 +234,11 @@ export class Lab {
 
   async #startAll(): Promise<void> {
     const { onProgress } = this.#options;
-    onProgress('starting portal, relay and servers');
+    onProgress('starting portal and servers');
     for (const server of this.#resources) server.start();
-    this.relay.start();
     await this.startPortal();
-    onProgress('starting gateway and client');
+    onProgress('starting relay, gateway and client');
+    this.relay.start();
     this.gateway.start();
     this.client.start();
     await Promise.all(

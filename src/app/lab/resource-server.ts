@@ -2,7 +2,7 @@
 // JSON description of what to serve; it prints one line "ready" and runs until it is stopped.
 //
 //   GET  /            a greeting with the address that the server saw
-//   GET  /bytes?num=N N bytes of a known pattern, with their SHA-256 in the header x-sha256 (trailer-free: the pattern is fixed)
+//   GET  /bytes?num=N N bytes of a known pattern; with &rate=R at R bytes a second
 //   PUT  /upload      answers with the length and SHA-256 of what came
 //   GET  /slow?seconds=S  ten lines a second: a flow that can be seen to stop
 
@@ -50,8 +50,9 @@ function serveHttp(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? '/', 'http://lab');
   const number = Number(url.searchParams.get(url.pathname === '/slow' ? 'seconds' : 'num') ?? 0);
   response.on('error', () => response.destroy());
-  if (url.pathname === '/bytes' && number >= 0 && number <= MAX_BYTES)
-    return sendBytes(response, number);
+  if (url.pathname === '/bytes' && number >= 0 && number <= MAX_BYTES) {
+    return sendBytes(response, number, Number(url.searchParams.get('rate') ?? 0));
+  }
   if (url.pathname === '/upload' && request.method === 'PUT')
     return receiveUpload(request, response);
   if (url.pathname === '/slow') return sendSlowly(response, number);
@@ -66,17 +67,20 @@ function serveHttp(request: IncomingMessage, response: ServerResponse): void {
   );
 }
 
-function sendBytes(response: ServerResponse, length: number): void {
+/** As fast as the connection takes them or, with `rate`, at so many bytes a second. */
+function sendBytes(response: ServerResponse, length: number, rate: number): void {
   response.setHeader('content-length', length);
   let left = length;
+  const pauseMs = rate > 0 ? (PATTERN_LENGTH / rate) * 1_000 : 0;
   const pump = (): void => {
     while (left > 0) {
       const chunk = pattern.subarray(0, Math.min(left, PATTERN_LENGTH));
       left -= chunk.length;
-      if (!response.write(chunk)) {
-        response.once('drain', pump);
-        return;
-      }
+      const hasRoom = response.write(chunk);
+      if (pauseMs > 0) setTimeout(pump, pauseMs);
+      else if (hasRoom) continue;
+      else response.once('drain', pump);
+      return;
     }
     response.end();
   };

@@ -10,11 +10,20 @@ export type RouterKind = 'port-keeping' | 'symmetric' | 'none';
 export interface ScenarioNetwork {
   readonly clientNat: RouterKind;
   readonly gatewayNat: RouterKind;
+  readonly ipv6: boolean;
 }
 
-export const DIRECT: ScenarioNetwork = { clientNat: 'port-keeping', gatewayNat: 'port-keeping' };
-/** Neither side can be reached from outside: everything goes through the relay. */
-export const RELAYED: ScenarioNetwork = { clientNat: 'symmetric', gatewayNat: 'symmetric' };
+export const DIRECT: ScenarioNetwork = {
+  clientNat: 'port-keeping',
+  gatewayNat: 'port-keeping',
+  ipv6: true,
+};
+/** Neither side can be reached from outside, and there is no IPv6 around the NAT: everything goes through the relay. */
+export const RELAYED: ScenarioNetwork = {
+  clientNat: 'symmetric',
+  gatewayNat: 'symmetric',
+  ipv6: false,
+};
 
 export interface RouterRules {
   readonly kind: RouterKind;

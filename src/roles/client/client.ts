@@ -88,7 +88,7 @@ export class Client {
 
   constructor(deps: ClientDeps, now: Instant) {
     this.#log = deps.log;
-    this.#node = new Node({ role: 'client' }, deps, now);
+    this.#node = new Node({ role: 'client', allowNoRelays: true }, deps, now);
     this.#stub = new StubResolver(this.#resources, this.#addresses);
     this.#routing = new Routing(this.#resources, this.#addresses, this.#gateways);
     this.#access = new Access({
