@@ -97,6 +97,7 @@ export class Connection implements Addressee {
       { ...deps, log: this.#log },
       now,
     );
+    this.#log.info('connection created', { relay: config.relay });
   }
 
   /** A Binding request, or a response to one of our requests, that came from `from` to `local`. */
@@ -210,6 +211,7 @@ export class Connection implements Addressee {
   /** The portal authorized another resource over this connection (connectivity 4.3, on reuse). */
   reuse(now: Instant): readonly IceCandidate[] {
     this.#advance(now);
+    this.#log.info('connection reused', { state: this.state });
     this.#noteActivity();
     if (this.#config.role === 'client') this.#startHandshake();
     this.#settle();

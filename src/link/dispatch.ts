@@ -13,6 +13,7 @@ import type { Instant } from '../base/time.ts';
 import { connectionIndexOf } from '../proto/wireguard/connection-index.ts';
 import { type OpenedInitiation, openInitiationStatic } from '../proto/wireguard/handshake.ts';
 import { type GateDropReason, HandshakeGate } from '../proto/wireguard/handshake-gate.ts';
+import type { TunnelDropReason } from '../proto/wireguard/tunnel.ts';
 import {
   findAttribute,
   isStun,
@@ -90,6 +91,13 @@ export type Arrival =
   | { readonly kind: 'relay'; readonly relay: Relay }
   /** Under load: to be sent back where the handshake message came from. */
   | { readonly kind: 'cookie'; readonly cookieReply: Uint8Array; readonly datagram: Datagram };
+
+export type DeliveryOutcome =
+  | Uint8Array
+  | TunnelDropReason
+  /** By the agent of the connection, which counts why. */
+  | 'refused-by-agent'
+  | undefined;
 
 export interface DispatchDeps {
   readonly crypto: CryptoProvider;
@@ -181,6 +189,24 @@ export class Dispatcher {
     now: Instant,
   ): Arrival {
     return dropped(this.#deps.recent.has(kind, value, now) ? 'recently-disconnected' : reason);
+  }
+}
+
+/** An inner packet of the cold path, why the datagram was dropped, or nothing. */
+export function deliver(arrival: Delivery, now: Instant): DeliveryOutcome {
+  const { to } = arrival;
+  const { bytes, from, local } = arrival.datagram;
+  switch (arrival.kind) {
+    case 'stun':
+      return to.handleStun(arrival.message, from, local, now) ? undefined : 'refused-by-agent';
+    case 'initiation':
+      return to.handleInitiation(arrival.opened, from, local, now);
+    case 'response':
+      return to.handleResponse(bytes, from, local, now);
+    case 'cookie-reply':
+      return to.handleCookieReply(bytes, from, local, now);
+    case 'data':
+      return to.handleData(bytes, now);
   }
 }
 

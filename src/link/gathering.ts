@@ -8,6 +8,7 @@ import type { Instant } from '../base/time.ts';
 import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
 import { hostCandidates, seedCandidates } from './candidates.ts';
 import type { Connection } from './connection.ts';
+import type { Outlet } from './outlet.ts';
 import type { Registry } from './registry.ts';
 import type { Relays, RelaysEvent } from './relays.ts';
 import type { Signalling } from './signalling.ts';
@@ -17,6 +18,7 @@ export interface GatheringDeps {
   readonly relays: Relays;
   readonly registry: Registry;
   readonly signals: Signalling;
+  readonly outlet: Outlet;
 }
 
 export class Gathering {
@@ -29,29 +31,16 @@ export class Gathering {
     this.#deps = deps;
   }
 
-  handleRelayEvent(event: RelaysEvent, now: Instant): void {
-    const connections = this.#deps.registry.all();
-    switch (event.kind) {
-      case 'candidate-added':
-        // connectivity 14.20: whichever relay told us about an address of ours, every connection may use it.
-        for (const connection of connections) {
-          const isFor = event.candidate.kind !== 'relayed' || connection.relay === event.relay;
-          if (isFor) this.#offer(connection, [event.candidate], now);
-        }
-        return;
-      case 'candidate-removed':
-        for (const connection of connections) this.#withdraw(connection, event.candidate, now);
-        return;
-      case 'relay-gone':
-        for (const connection of connections) {
-          if (connection.relay === event.relay) connection.relay = undefined;
-        }
-        this.#hasHomeless = true;
-        return;
-      case 'channels-changed':
-      case 'no-relays':
-        return;
+  /** Everything that the relays have to report, and what follows from it; false if there was nothing. */
+  handleRelayEvents(now: Instant): boolean {
+    const { relays } = this.#deps;
+    let hasChanged = this.#hasHomeless;
+    for (let event = relays.pollEvent(); event; event = relays.pollEvent()) {
+      this.#handleRelayEvent(event, now);
+      hasChanged = true;
     }
+    if (hasChanged) this.#migrate(now);
+    return hasChanged;
   }
 
   /** connectivity 14.19. Host candidates are never withdrawn (connectivity 5.3). */
@@ -79,8 +68,38 @@ export class Gathering {
     this.#offer(connection, this.#candidatesOf(connection.relay), now);
   }
 
+  get hasLocalAddresses(): boolean {
+    return this.#hosts.length > 0;
+  }
+
+  #handleRelayEvent(event: RelaysEvent, now: Instant): void {
+    const connections = this.#deps.registry.all();
+    switch (event.kind) {
+      case 'candidate-added':
+        // connectivity 14.20: whichever relay told us about an address of ours, every connection may use it.
+        for (const connection of connections) {
+          const isFor = event.candidate.kind !== 'relayed' || connection.relay === event.relay;
+          if (isFor) this.#offer(connection, [event.candidate], now);
+        }
+        return;
+      case 'candidate-removed':
+        for (const connection of connections) this.#withdraw(connection, event.candidate, now);
+        return;
+      case 'relay-gone':
+        for (const connection of connections) {
+          if (connection.relay === event.relay) connection.relay = undefined;
+        }
+        this.#hasHomeless = true;
+        return;
+      case 'channels-changed':
+        return;
+      case 'no-relays':
+        this.#deps.outlet.report(event);
+    }
+  }
+
   /** connectivity 4.10: connections without a relay get one, now or as soon as one can be sampled. */
-  migrate(now: Instant): void {
+  #migrate(now: Instant): void {
     if (!this.#hasHomeless) return;
     const { registry, relays, random } = this.#deps;
     for (const connection of registry.all()) {
@@ -91,10 +110,6 @@ export class Gathering {
       this.#offer(connection, this.#candidatesOf(relay), now);
     }
     this.#hasHomeless = false;
-  }
-
-  get hasLocalAddresses(): boolean {
-    return this.#hosts.length > 0;
   }
 
   #candidatesOf(relay: RelayId | undefined): readonly LocalCandidateInfo[] {

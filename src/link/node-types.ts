@@ -10,7 +10,6 @@ import type { Ecn } from '../base/transmit.ts';
 import type { TunnelDropReason } from '../proto/wireguard/tunnel.ts';
 import type { ConnectionSnapshot, PacketOutcome } from './connection-types.ts';
 import type { ArrivalDropReason } from './dispatch.ts';
-import type { EgressDropReason } from './egress.ts';
 import type { FailureReason } from './life-cycle.ts';
 import type { Path } from './path.ts';
 import type { RelaySnapshot } from './relays.ts';
@@ -74,6 +73,7 @@ export interface NodeSnapshot {
   /** How full the tables are that remote input could make grow. */
   readonly tables: Readonly<Record<string, number>>;
   readonly drops: Readonly<Record<string, number>>;
-  readonly notSent: Readonly<Record<EgressDropReason, number>>;
+  /** Datagrams that found no way out, by reason. */
+  readonly notSent: Readonly<Record<string, number>>;
   readonly handshakes: Readonly<Record<string, number>>;
 }

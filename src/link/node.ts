@@ -19,8 +19,7 @@ import { type IceCandidate, parseCandidate } from '../proto/ice/candidate.ts';
 import { datagramsOfRun, foreignDatagram, type ReceivedDatagram } from './batch-datagrams.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionState, ConnectionTerms } from './connection-types.ts';
-import { createIdentity, type Delivery, Dispatcher, type Identity } from './dispatch.ts';
-import { Egress } from './egress.ts';
+import { createIdentity, type Delivery, Dispatcher, deliver, type Identity } from './dispatch.ts';
 import { Gathering } from './gathering.ts';
 import type {
   InnerPacket,
@@ -32,7 +31,7 @@ import type {
   SendOutcome,
   UpsertOutcome,
 } from './node-types.ts';
-import { PathTable } from './path-table.ts';
+import { Outlet } from './outlet.ts';
 import { Registry } from './registry.ts';
 import { type RelayInfo, Relays } from './relays.ts';
 import { RunClassifier } from './run-classifier.ts';
@@ -48,14 +47,12 @@ export class Node {
   readonly #deps: NodeDeps;
   readonly #relays: Relays;
   readonly #registry: Registry;
-  readonly #egress: Egress;
+  readonly #outlet: Outlet;
   readonly #dispatcher: Dispatcher;
   readonly #classifier: RunClassifier;
-  readonly #paths: PathTable;
   readonly #signals = new Signalling();
   readonly #gathering: Gathering;
   #identity: Identity;
-  #events: NodeEvent[] = [];
   #packets: InnerPacket[] = [];
   #now: Instant;
 
@@ -69,14 +66,14 @@ export class Node {
       log: deps.log.child('link.relays'),
     });
     this.#registry = new Registry(deps.crypto, deps.aead.capacity);
-    this.#egress = new Egress(this.#relays);
-    this.#paths = new PathTable(deps.aead, this.#egress);
+    this.#outlet = new Outlet(deps.aead, this.#registry, this.#relays);
     this.#identity = createIdentity(deps.crypto, now);
     this.#gathering = new Gathering({
       random: deps.random,
       relays: this.#relays,
       registry: this.#registry,
       signals: this.#signals,
+      outlet: this.#outlet,
     });
     const { demux, recent, slots } = this.#registry;
     this.#dispatcher = new Dispatcher({ crypto: deps.crypto, relays: this.#relays, demux, recent });
@@ -109,10 +106,10 @@ export class Node {
       const high = datagrams[row + DATAGRAM.counterHigh] ?? 0;
       const accepted = owner.acceptData(slot, low, high, length, now);
       datagrams[row + DATAGRAM.accepted] = accepted ? 1 : 0;
-      if (touched !== undefined && touched !== owner) this.#drainOutput(touched, now);
+      if (touched !== undefined && touched !== owner) this.#outlet.drainOutput(touched, now);
       touched = owner;
     }
-    if (touched !== undefined) this.#drainOutput(touched, now);
+    if (touched !== undefined) this.#outlet.drainOutput(touched, now);
   }
 
   /** One datagram of the cold path. `bytes` are kept. */
@@ -128,7 +125,7 @@ export class Node {
     for (const connection of this.#registry.all()) {
       if (connection.deadline > now) continue;
       connection.handleTimeout(now);
-      this.#drain(connection, now);
+      this.#outlet.drain(connection, now);
       this.#removeIfFailed(connection, now);
     }
     this.#registry.handleTimeout(now);
@@ -144,12 +141,12 @@ export class Node {
     const existing = this.#registry.get(terms.id);
     if (existing?.matches(terms)) {
       this.#gathering.repeat(existing, now);
-      this.#drainTouched(now);
+      this.#outlet.drainTouched(now);
       return 'reused';
     }
     if (existing) this.#remove(existing, now);
     this.#create(terms, relay, now);
-    this.#drainTouched(now);
+    this.#outlet.drainTouched(now);
     return existing ? 'replaced' : 'created';
   }
 
@@ -177,9 +174,9 @@ export class Node {
     if (connection === undefined) return;
     const isOpen = connection.path !== undefined;
     if (isOpen && goodbye) connection.sendPacket(goodbye, 0, now);
-    this.#drain(connection, now);
+    this.#outlet.drain(connection, now);
     this.#remove(connection, now);
-    if (isOpen) this.#events.push({ kind: 'connection-closed', peer: id });
+    if (isOpen) this.#outlet.report({ kind: 'connection-closed', peer: id });
   }
 
   /** Silently: the peer said goodbye. */
@@ -210,7 +207,7 @@ export class Node {
   setLocalAddresses(addresses: readonly Endpoint[], now: Instant): void {
     this.#advance(now);
     this.#gathering.setLocalAddresses(addresses, now);
-    this.#drainTouched(now);
+    this.#outlet.drainTouched(now);
   }
 
   /** A client changed networks: a new key, so that the portal derives new credentials (connectivity 4.9). */
@@ -218,10 +215,10 @@ export class Node {
     this.#advance(now);
     const closed = this.#registry.all();
     for (const connection of closed) this.#remove(connection, now);
-    this.#egress.clear();
+    this.#outlet.clear();
     this.#signals.clear();
     this.#packets = [];
-    this.#events = closed.map(({ id }) => ({ kind: 'connection-closed', peer: id }));
+    for (const { id } of closed) this.#outlet.report({ kind: 'connection-closed', peer: id });
     this.#gathering.forgetLocalAddresses();
     this.#identity.privateKey.fill(0);
     this.#identity = createIdentity(this.#deps.crypto, now);
@@ -234,9 +231,8 @@ export class Node {
     const connection = this.#registry.get(id);
     if (connection === undefined) return -1;
     const slot = connection.sendSlot(now);
-    if (slot < 0 || this.#paths.isUsable(slot)) return slot;
-    this.#paths.write(connection, now);
-    return this.#paths.isUsable(slot) ? slot : -1;
+    this.#registry.noteDeadline(connection);
+    return slot < 0 || this.#outlet.isUsable(slot, connection, now) ? slot : -1;
   }
 
   /** One inner packet of the cold path. */
@@ -245,7 +241,7 @@ export class Node {
     const connection = this.#registry.get(id);
     if (connection === undefined) return 'unknown-peer';
     const outcome = connection.sendPacket(packet, ecn, now);
-    this.#drain(connection, now);
+    this.#outlet.drain(connection, now);
     return outcome;
   }
 
@@ -254,20 +250,19 @@ export class Node {
   }
 
   pollTransmit(): Transmit | undefined {
-    return this.#relays.pollTransmit() ?? this.#egress.pollTransmit();
+    return this.#relays.pollTransmit() ?? this.#outlet.pollTransmit();
   }
 
   pollEvent(): NodeEvent | undefined {
-    return this.#signals.pollEvent() ?? this.#events.shift();
+    return this.#signals.pollEvent() ?? this.#outlet.pollEvent();
   }
 
   /** At once while output is queued (connectivity 11.30). */
   pollTimeout(): Instant | undefined {
     const isQueued =
       this.#relays.hasTransmit ||
-      !this.#egress.isEmpty ||
+      !this.#outlet.isEmpty ||
       !this.#signals.isEmpty ||
-      this.#events.length > 0 ||
       this.#packets.length > 0;
     if (isQueued) return this.#now;
     return earliest(this.#relays.pollTimeout(), this.#registry.pollTimeout());
@@ -296,7 +291,7 @@ export class Node {
       relays: this.#relays.snapshot(),
       tables: this.#registry.snapshot(),
       drops: this.drops.snapshot(),
-      notSent: this.#egress.drops.snapshot(),
+      notSent: this.#outlet.drops,
       handshakes: this.#identity.gate.counters.snapshot(),
     };
   }
@@ -315,7 +310,7 @@ export class Node {
       case 'cookie': {
         const { from, local } = arrival.datagram;
         const payload = arrival.cookieReply;
-        this.#egress.send({ local, remote: from, payload, ecn: 0, isRelayed: false }, now);
+        this.#outlet.send({ local, remote: from, payload, ecn: 0, isRelayed: false }, now);
         return;
       }
       default:
@@ -325,29 +320,10 @@ export class Node {
 
   #deliver(arrival: Delivery, ecn: Ecn, now: Instant): void {
     const { to } = arrival;
-    const { bytes, from, local } = arrival.datagram;
-    let drop: NodeDropReason | undefined;
-    switch (arrival.kind) {
-      case 'stun':
-        if (!to.handleStun(arrival.message, from, local, now)) drop = 'refused-by-agent';
-        break;
-      case 'initiation':
-        drop = to.handleInitiation(arrival.opened, from, local, now);
-        break;
-      case 'response':
-        drop = to.handleResponse(bytes, from, local, now);
-        break;
-      case 'cookie-reply':
-        drop = to.handleCookieReply(bytes, from, local, now);
-        break;
-      case 'data': {
-        const outcome = to.handleData(bytes, now);
-        if (typeof outcome === 'string') drop = outcome;
-        else if (outcome) this.#packets.push({ peer: to.id, bytes: outcome, ecn });
-      }
-    }
-    if (drop) this.drops.add(drop);
-    this.#drain(to, now);
+    const outcome = deliver(arrival, now);
+    if (typeof outcome === 'string') this.drops.add(outcome);
+    else if (outcome) this.#packets.push({ peer: to.id, bytes: outcome, ecn });
+    this.#outlet.drain(to, now);
   }
 
   /** A row that no session takes: foreign to its run, forged, truncated, or its session went meanwhile. */
@@ -368,16 +344,9 @@ export class Node {
   }
 
   #handleRelayEvents(now: Instant): void {
-    let hasChanged = false;
-    for (let event = this.#relays.pollEvent(); event; event = this.#relays.pollEvent()) {
-      hasChanged = true;
-      if (event.kind === 'no-relays') this.#events.push(event);
-      else this.#gathering.handleRelayEvent(event, now);
-    }
-    if (!hasChanged) return;
-    this.#gathering.migrate(now);
-    this.#paths.writeRelayed(now);
-    this.#drainTouched(now);
+    if (!this.#gathering.handleRelayEvents(now)) return;
+    this.#outlet.refreshPaths(now);
+    this.#outlet.drainTouched(now);
   }
 
   #create(terms: ConnectionTerms, relay: RelayId | undefined, now: Instant): void {
@@ -407,60 +376,20 @@ export class Node {
       return;
     }
     use(connection, candidate);
-    this.#drain(connection, now);
-  }
-
-  /** After anything was done to a connection: its output, then its new deadline. */
-  #drain(connection: Connection, now: Instant): void {
-    this.#drainOutput(connection, now);
-    connection.deadline = connection.pollTimeout() ?? Number.POSITIVE_INFINITY;
-  }
-
-  #drainTouched(now: Instant): void {
-    const registry = this.#registry;
-    for (let next = registry.takeTouched(); next; next = registry.takeTouched()) {
-      this.#drain(next, now);
-    }
-  }
-
-  #drainOutput(connection: Connection, now: Instant): void {
-    connection.settle(now);
-    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
-      switch (event.kind) {
-        case 'established':
-          this.#events.push({ kind: 'connection-established', peer: connection.id });
-          break;
-        case 'path-changed':
-          this.#events.push({ ...event, peer: connection.id });
-          this.#paths.write(connection, now);
-          break;
-        case 'session-installed':
-          this.#registry.slots.add(event.slot, event.localIndex, connection);
-          this.#paths.write(connection, now);
-          break;
-        case 'session-removed':
-          this.#registry.slots.remove(event.slot, connection);
-          break;
-      }
-    }
-    for (let out = connection.pollOutgoing(); out; out = connection.pollOutgoing()) {
-      const { transactionId } = out;
-      if (transactionId) this.#registry.demux.rememberTransaction(transactionId, connection, now);
-      this.#egress.send(out, now);
-    }
+    this.#outlet.drain(connection, now);
   }
 
   #removeIfFailed(connection: Connection, now: Instant): void {
     const { id, failure } = connection;
     if (failure === undefined) return;
     this.#remove(connection, now);
-    this.#events.push({ kind: 'connection-failed', peer: id, reason: failure });
+    this.#outlet.report({ kind: 'connection-failed', peer: id, reason: failure });
   }
 
   #remove(connection: Connection, now: Instant): void {
     this.#registry.remove(connection, now);
     this.#signals.forget(connection.id);
-    this.#paths.forget(connection);
+    this.#outlet.forget(connection);
   }
 
   #canDoWithoutRelay(): boolean {

@@ -22,16 +22,25 @@ export class Registry {
   readonly #connections = new Map<PeerId, Connection>();
   /** Something was done to them: their output waits. */
   readonly #touched = new Set<Connection>();
+  /** No connection has an earlier deadline; it may be too early, but then only until the next timeout. */
+  #firstDeadline = Number.POSITIVE_INFINITY;
 
   constructor(crypto: CryptoProvider, slotCapacity: number) {
     this.slots = new SessionSlots(slotCapacity);
     this.#indexes = createConnectionIndexes(crypto);
   }
 
-  /** Forgets what has expired. */
+  /** After the connections that were due: forgets what has expired and looks at all deadlines once. */
   handleTimeout(now: Instant): void {
     this.demux.handleTimeout(now);
     this.recent.handleTimeout(now);
+    this.#firstDeadline = Number.POSITIVE_INFINITY;
+    for (const connection of this.#connections.values()) this.noteDeadline(connection);
+  }
+
+  /** Hot: the deadline of the connection is another one. */
+  noteDeadline({ deadline }: Connection): void {
+    if (deadline < this.#firstDeadline) this.#firstDeadline = deadline;
   }
 
   takeIndex(): number {
@@ -79,8 +88,7 @@ export class Registry {
   }
 
   pollTimeout(): Instant | undefined {
-    let first = Number.POSITIVE_INFINITY;
-    for (const { deadline } of this.#connections.values()) if (deadline < first) first = deadline;
+    const first = this.#firstDeadline;
     const due = first === Number.POSITIVE_INFINITY ? undefined : instant(first);
     return earliest(due, this.demux.pollTimeout(), this.recent.pollTimeout());
   }
