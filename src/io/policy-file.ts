@@ -38,9 +38,16 @@ export class PolicyFileError extends FzError {
 /** Parses and checks a policy's text. */
 export function loadPolicyText(text: string, deps: CompileDeps): LoadedPolicy {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  if (document.errors.length > 0) {
-    const faults = document.errors.map((error) => {
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    stringKeys: true,
+    logLevel: 'silent',
+  });
+  // A warning (an unknown tag, for example) is a value that does not mean what it says.
+  const problems = [...document.errors, ...document.warnings];
+  if (problems.length > 0) {
+    const faults = problems.map((error) => {
       const { line, col } = lines.linePos(error.pos[0]);
       return { line, column: col, problem: error.message };
     });

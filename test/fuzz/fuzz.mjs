@@ -40,20 +40,29 @@ try {
 
 async function load(entry, file) {
   const outfile = join(folder, file);
-  await build({ entryPoints: [entry], outfile, bundle: true, platform: 'node', format: 'esm' });
+  // Some dependencies are CommonJS inside and call `require`.
+  const js =
+    "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+  const options = { bundle: true, platform: 'node', format: 'esm', banner: { js } };
+  await build({ entryPoints: [entry], outfile, ...options });
   return import(pathToFileURL(outfile).href);
 }
 
 function search(target, mutate) {
   const corpus = join(HERE, 'corpus', name);
   mkdirSync(corpus, { recursive: true });
-  const pool = readdirSync(corpus).map((file) => Uint8Array.from(readFileSync(join(corpus, file))));
-  if (pool.length === 0) pool.push(new Uint8Array());
+  const files = readdirSync(corpus).map((file) =>
+    Uint8Array.from(readFileSync(join(corpus, file))),
+  );
+  if (files.length === 0) files.push(new Uint8Array());
+  const pool = [...files];
   const random = generator(Number(seed) >>> 0);
   const end = performance.now() + Number(seconds) * 1000;
   let runs = 0;
   while (performance.now() < end) {
-    const bytes = mutate(pool[Math.floor(random() * pool.length)], random);
+    // Mutations of mutations drift into noise (text soon is no UTF-8 any more): every other round begins anew.
+    const sources = random() < 0.5 ? files : pool;
+    const bytes = mutate(sources[Math.floor(random() * sources.length)], random);
     try {
       target.run(bytes);
     } catch (error) {
