@@ -3,7 +3,7 @@
 //
 // Linear probing with deletion by moving later entries back, so that there are no tombstones.
 
-import { at } from './bytes.ts';
+import { int32At } from './bytes.ts';
 
 const KEY_WORDS = 5;
 const INITIAL_CAPACITY = 32;
@@ -27,18 +27,18 @@ export class WordTable {
 
   /** The value of the four words at `index` and `extra`, or -1. */
   get(words: Int32Array, index: number, extra: number): number {
-    return at(this.#values, this.#find(words, index, extra));
+    return int32At(this.#values, this.#find(words, index, extra));
   }
 
   set(words: Int32Array, index: number, extra: number, value: number): void {
     let position = this.#find(words, index, extra);
-    if (at(this.#values, position) < 0) {
+    if (int32At(this.#values, position) < 0) {
       if (this.#count + 1 > this.#capacity * MAX_LOAD) {
         this.#grow();
         position = this.#find(words, index, extra);
       }
       const key = position * KEY_WORDS;
-      for (let i = 0; i < 4; i++) this.#keys[key + i] = at(words, index + i);
+      for (let i = 0; i < 4; i++) this.#keys[key + i] = int32At(words, index + i);
       this.#keys[key + 4] = extra;
       this.#count++;
     }
@@ -48,10 +48,14 @@ export class WordTable {
   /** Whether it was there. */
   delete(words: Int32Array, index: number, extra: number): boolean {
     let hole = this.#find(words, index, extra);
-    if (at(this.#values, hole) < 0) return false;
+    if (int32At(this.#values, hole) < 0) return false;
     const mask = this.#capacity - 1;
-    for (let next = (hole + 1) & mask; at(this.#values, next) >= 0; next = (next + 1) & mask) {
-      const home = this.#hash(this.#keys, next * KEY_WORDS, at(this.#keys, next * KEY_WORDS + 4));
+    for (let next = (hole + 1) & mask; int32At(this.#values, next) >= 0; next = (next + 1) & mask) {
+      const home = this.#hash(
+        this.#keys,
+        next * KEY_WORDS,
+        int32At(this.#keys, next * KEY_WORDS + 4),
+      );
       // It may move back only if its home is not between the hole and where it stands.
       if (((next - home) & mask) < ((next - hole) & mask)) continue;
       this.#move(next, hole);
@@ -71,14 +75,14 @@ export class WordTable {
     const keys = this.#keys;
     const mask = this.#capacity - 1;
     let position = this.#hash(words, index, extra);
-    while (at(this.#values, position) >= 0) {
+    while (int32At(this.#values, position) >= 0) {
       const key = position * KEY_WORDS;
       if (
-        at(keys, key + 4) === extra &&
-        at(keys, key + 3) === at(words, index + 3) &&
-        at(keys, key + 2) === at(words, index + 2) &&
-        at(keys, key + 1) === at(words, index + 1) &&
-        at(keys, key) === at(words, index)
+        int32At(keys, key + 4) === extra &&
+        int32At(keys, key + 3) === int32At(words, index + 3) &&
+        int32At(keys, key + 2) === int32At(words, index + 2) &&
+        int32At(keys, key + 1) === int32At(words, index + 1) &&
+        int32At(keys, key) === int32At(words, index)
       )
         return position;
       position = (position + 1) & mask;
@@ -89,7 +93,7 @@ export class WordTable {
   #hash(words: Int32Array, index: number, extra: number): number {
     let hash = this.#seed ^ extra;
     for (let i = 0; i < 4; i++) {
-      hash = Math.imul(hash ^ at(words, index + i), 0x9e3779b1);
+      hash = Math.imul(hash ^ int32At(words, index + i), 0x9e3779b1);
       hash ^= hash >>> 15;
     }
     hash = Math.imul(hash, 0x85ebca6b);
@@ -99,7 +103,7 @@ export class WordTable {
   #move(from: number, to: number): void {
     const keys = this.#keys;
     keys.copyWithin(to * KEY_WORDS, from * KEY_WORDS, (from + 1) * KEY_WORDS);
-    this.#values[to] = at(this.#values, from);
+    this.#values[to] = int32At(this.#values, from);
   }
 
   #grow(): void {
@@ -109,10 +113,10 @@ export class WordTable {
     this.#keys = new Int32Array(this.#capacity * KEY_WORDS);
     this.#values = new Int32Array(this.#capacity).fill(-1);
     for (let i = 0; i < values.length; i++) {
-      const value = at(values, i);
+      const value = int32At(values, i);
       if (value < 0) continue;
       const key = i * KEY_WORDS;
-      const position = this.#find(keys, key, at(keys, key + 4));
+      const position = this.#find(keys, key, int32At(keys, key + 4));
       this.#keys.set(keys.subarray(key, key + KEY_WORDS), position * KEY_WORDS);
       this.#values[position] = value;
     }

@@ -14,7 +14,7 @@ import {
   type IpFamily,
 } from '../base/address.ts';
 import { createReceiveBatch, PATH, type ReceiveBatch, RUN } from '../base/batch.ts';
-import { at } from '../base/bytes.ts';
+import { at, int32At } from '../base/bytes.ts';
 import { Counters } from '../base/counters.ts';
 import { FzError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -132,14 +132,14 @@ export class RelayLoop {
     order.paths = this.#relay.paths;
     for (let i = 0; i < count; i++) {
       const row = i * FORWARD.stride;
-      const socket = this.#sockets[at(rows, row + FORWARD.socket)];
-      order.run = at(rows, row + FORWARD.run);
-      order.first = at(rows, row + FORWARD.firstDatagram);
-      order.count = at(rows, row + FORWARD.datagramCount);
-      order.headerLength = at(rows, row + FORWARD.headerLength);
-      order.row = at(rows, row + FORWARD.path);
-      order.ecn = at(this.#batch.runs, order.run * RUN.stride + RUN.ecn) as Ecn;
-      const exactLength = at(rows, row + FORWARD.exactLength);
+      const socket = this.#sockets[int32At(rows, row + FORWARD.socket)];
+      order.run = int32At(rows, row + FORWARD.run);
+      order.first = int32At(rows, row + FORWARD.firstDatagram);
+      order.count = int32At(rows, row + FORWARD.datagramCount);
+      order.headerLength = int32At(rows, row + FORWARD.headerLength);
+      order.row = int32At(rows, row + FORWARD.path);
+      order.ecn = int32At(this.#batch.runs, order.run * RUN.stride + RUN.ecn) as Ecn;
+      const exactLength = int32At(rows, row + FORWARD.exactLength);
       if (!socket) this.counters.add('no-socket', order.count);
       else if (exactLength > 0) this.#sendExactly(socket, exactLength);
       else socket.forward(this.#batch, order);
@@ -150,10 +150,10 @@ export class RelayLoop {
   #sendExactly(socket: RelaySocket, length: number): void {
     const { run, first, headerLength, paths, row, ecn } = this.#order;
     const { runs, slab } = this.#batch;
-    const segment = at(runs, run * RUN.stride + RUN.segmentLength);
-    const offset = at(runs, run * RUN.stride + RUN.offset) + first * segment + headerLength;
+    const segment = int32At(runs, run * RUN.stride + RUN.segmentLength);
+    const offset = int32At(runs, run * RUN.stride + RUN.offset) + first * segment + headerLength;
     const remote = addressFromWords(paths, row * PATH.stride + PATH.remote);
-    const destination = endpoint(remote, at(paths, row * PATH.stride + PATH.remotePort));
+    const destination = endpoint(remote, int32At(paths, row * PATH.stride + PATH.remotePort));
     socket.send({ destination, payload: slab.slice(offset, offset + length), ecn });
   }
 

@@ -2,7 +2,7 @@
 // fixed size, so that nothing is allocated and nothing needs to be evicted. Every change of a client's policy gives it a new
 // *epoch*, which is part of the key; old answers are never found again (data-plane P16).
 
-import { at } from '../../base/bytes.ts';
+import { int32At } from '../../base/bytes.ts';
 
 // Implementation
 /** A power of two; 8 words each: 128 KiB. */
@@ -30,17 +30,17 @@ export class FlowCache {
     const rows = this.#rows;
     const row = rowOf(epoch, flow, words, index);
     if (
-      at(rows, row) === epoch &&
-      at(rows, row + 1) === flow &&
-      at(rows, row + 5) === at(words, index + 3) &&
-      at(rows, row + 4) === at(words, index + 2) &&
-      at(rows, row + 3) === at(words, index + 1) &&
-      at(rows, row + 2) === at(words, index)
+      int32At(rows, row) === epoch &&
+      int32At(rows, row + 1) === flow &&
+      int32At(rows, row + 5) === int32At(words, index + 3) &&
+      int32At(rows, row + 4) === int32At(words, index + 2) &&
+      int32At(rows, row + 3) === int32At(words, index + 1) &&
+      int32At(rows, row + 2) === int32At(words, index)
     )
-      return at(rows, row + 6);
+      return int32At(rows, row + 6);
     rows[row] = epoch;
     rows[row + 1] = flow;
-    for (let i = 0; i < 4; i++) rows[row + 2 + i] = at(words, index + i);
+    for (let i = 0; i < 4; i++) rows[row + 2 + i] = int32At(words, index + i);
     rows[row + 6] = -1;
     this.#asked = row;
     return -1;
@@ -55,7 +55,7 @@ export class FlowCache {
 function rowOf(epoch: number, flow: number, words: Int32Array, index: number): number {
   let hash = Math.imul(epoch, 0x9e3779b1) ^ flow;
   for (let i = 0; i < 4; i++) {
-    hash = Math.imul(hash ^ at(words, index + i), 0x85ebca6b);
+    hash = Math.imul(hash ^ int32At(words, index + i), 0x85ebca6b);
     hash ^= hash >>> 15;
   }
   return ((hash ^ (hash >>> 13)) & (ENTRIES - 1)) * STRIDE;

@@ -7,7 +7,7 @@
 // Forwarded packets allocate nothing. Answers, control packets and ICMP errors about translated flows do.
 
 import { type ReceiveBatch, SUPER, TUN_PACKET, type TunBatch, VERDICT } from '../../base/batch.ts';
-import { at, viewOf } from '../../base/bytes.ts';
+import { int32At, viewOf } from '../../base/bytes.ts';
 import { Counters } from '../../base/counters.ts';
 import type { PeerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
@@ -66,13 +66,13 @@ export class Traffic {
       const row = i * SUPER.stride;
       rows[row + SUPER.verdict] = VERDICT.drop;
       const outcome = parseSuperPacket(batch, i, this.#packet);
-      const peer = this.#link.peerOfSlot(at(rows, row + SUPER.slot));
+      const peer = this.#link.peerOfSlot(int32At(rows, row + SUPER.slot));
       const client = this.#admit(outcome, slab, view, peer, now);
       if (!client) continue;
-      mergeEcn(view, this.#packet, at(rows, row + SUPER.ecn));
+      mergeEcn(view, this.#packet, int32At(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = VERDICT.forward;
-      client.traffic.bytesToResource += at(rows, row + SUPER.length);
-      client.traffic.packetsToResource += at(rows, row + SUPER.segments);
+      client.traffic.bytesToResource += int32At(rows, row + SUPER.length);
+      client.traffic.packetsToResource += int32At(rows, row + SUPER.segments);
     }
   }
 
@@ -117,7 +117,7 @@ export class Traffic {
       const slot = this.#link.sendSlot(client.peer, now);
       rows[row + TUN_PACKET.slot] = slot;
       rows[row + TUN_PACKET.ecn] = ecn;
-      client.traffic.bytesToClient += at(rows, row + TUN_PACKET.length);
+      client.traffic.bytesToClient += int32At(rows, row + TUN_PACKET.length);
       client.traffic.packetsToClient += 1;
       if (slot < 0) this.#sendAlone(client, batch, i, now);
     }
@@ -194,7 +194,7 @@ export class Traffic {
 
   /** Without a key slot a single packet goes through the link, which may know a way; a GSO packet cannot. */
   #sendAlone(client: ClientPeer, batch: TunBatch, index: number, now: Instant): void {
-    const isGso = at(batch.packets, index * TUN_PACKET.stride + TUN_PACKET.gsoType) !== 0;
+    const isGso = int32At(batch.packets, index * TUN_PACKET.stride + TUN_PACKET.gsoType) !== 0;
     const copy = isGso ? undefined : copyTunPacket(batch, index, this.#packet);
     const ecn = ecnOf(batch.view, this.#packet);
     if (!copy || !wasTaken(this.#link.sendPacket(client.peer, copy, ecn, now))) {
@@ -206,6 +206,6 @@ export class Traffic {
 /** 224.0.0.0/4 and ff00::/8. */
 function isMulticast(packet: ParsedPacket): boolean {
   return packet.version === 4
-    ? at(packet.addresses, DESTINATION_WORDS + 3) >>> 28 === 0xe
-    : at(packet.addresses, DESTINATION_WORDS) >>> 24 === 0xff;
+    ? int32At(packet.addresses, DESTINATION_WORDS + 3) >>> 28 === 0xe
+    : int32At(packet.addresses, DESTINATION_WORDS) >>> 24 === 0xff;
 }

@@ -9,7 +9,7 @@ import {
   TUN_PACKET,
   type TunBatch,
 } from '../../base/batch.ts';
-import { at, viewOf } from '../../base/bytes.ts';
+import { int32At, viewOf } from '../../base/bytes.ts';
 import { fold, nonZeroChecksumOf, sumBytes } from './checksum.ts';
 import { IPV4 } from './ipv4.ts';
 import { IPV6 } from './ipv6.ts';
@@ -32,14 +32,14 @@ export function parseSuperPacket(
   const { superPackets: rows, view } = batch;
   const row = index * SUPER.stride;
   const length =
-    at(rows, row + SUPER.segments) > 1
-      ? at(rows, row + SUPER.ipHeaderLength) +
-        at(rows, row + SUPER.transportHeaderLength) +
-        at(rows, row + SUPER.segmentLength)
-      : at(rows, row + SUPER.length);
+    int32At(rows, row + SUPER.segments) > 1
+      ? int32At(rows, row + SUPER.ipHeaderLength) +
+        int32At(rows, row + SUPER.transportHeaderLength) +
+        int32At(rows, row + SUPER.segmentLength)
+      : int32At(rows, row + SUPER.length);
   if (length > MAX_PACKET_LENGTH) return 'too-large';
-  const outcome = parsePacket(view, at(rows, row + SUPER.offset), length, target);
-  const isCompletedLater = (at(rows, row + SUPER.flags) & SUPER_FLAG.checksumOnWrite) !== 0;
+  const outcome = parsePacket(view, int32At(rows, row + SUPER.offset), length, target);
+  const isCompletedLater = (int32At(rows, row + SUPER.flags) & SUPER_FLAG.checksumOnWrite) !== 0;
   target.keepChecksums = isCompletedLater ? KEEP_CHECKSUM.none : KEEP_CHECKSUM.all;
   return outcome;
 }
@@ -48,13 +48,13 @@ export function parseSuperPacket(
 export function parseTunPacket(batch: TunBatch, index: number, target: ParsedPacket): RowOutcome {
   const { packets: rows, view } = batch;
   const row = index * TUN_PACKET.stride;
-  const length = at(rows, row + TUN_PACKET.length);
-  const gsoSegment = at(rows, row + TUN_PACKET.gsoSegment);
-  const isGso = at(rows, row + TUN_PACKET.gsoType) !== 0;
-  const packetLength = isGso ? at(rows, row + TUN_PACKET.headerLength) + gsoSegment : length;
+  const length = int32At(rows, row + TUN_PACKET.length);
+  const gsoSegment = int32At(rows, row + TUN_PACKET.gsoSegment);
+  const isGso = int32At(rows, row + TUN_PACKET.gsoType) !== 0;
+  const packetLength = isGso ? int32At(rows, row + TUN_PACKET.headerLength) + gsoSegment : length;
   if (packetLength > MAX_PACKET_LENGTH) return 'too-large';
-  const outcome = parsePacket(view, at(rows, row + TUN_PACKET.offset), length, target);
-  const isPartial = (at(rows, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) !== 0;
+  const outcome = parsePacket(view, int32At(rows, row + TUN_PACKET.offset), length, target);
+  const isPartial = (int32At(rows, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) !== 0;
   target.keepChecksums = isPartial ? KEEP_CHECKSUM.ip : KEEP_CHECKSUM.all;
   return outcome;
 }
@@ -63,14 +63,14 @@ export function parseTunPacket(batch: TunBatch, index: number, target: ParsedPac
 export function copyTunPacket(batch: TunBatch, index: number, packet: ParsedPacket): Uint8Array {
   const { packets: rows, slab } = batch;
   const row = index * TUN_PACKET.stride;
-  const offset = at(rows, row + TUN_PACKET.offset);
-  const copy = slab.slice(offset, offset + at(rows, row + TUN_PACKET.length));
-  if ((at(rows, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) === 0) return copy;
+  const offset = int32At(rows, row + TUN_PACKET.offset);
+  const copy = slab.slice(offset, offset + int32At(rows, row + TUN_PACKET.length));
+  if ((int32At(rows, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) === 0) return copy;
   const view = viewOf(copy);
   const start = packet.headerLength;
   const length = copy.length - start;
   const field =
-    at(rows, row + TUN_PACKET.checksumStart) + at(rows, row + TUN_PACKET.checksumOffset);
+    int32At(rows, row + TUN_PACKET.checksumStart) + int32At(rows, row + TUN_PACKET.checksumOffset);
   if (field + 2 > copy.length) return copy;
   const addresses =
     packet.version === 4 ? sumBytes(view, IPV4.source, 8) : sumBytes(view, IPV6.source, 32);

@@ -1,7 +1,7 @@
 // Hot path. Edits of parsed headers in place, with incremental checksums (data-plane 12.4). Which checksums are kept is
 // `ParsedPacket.keepChecksums`. A UDP checksum of zero stays zero. TTL, identification, options and DSCP never change.
 
-import { at } from '../../base/bytes.ts';
+import { int32At } from '../../base/bytes.ts';
 import { fold, foldWord, updateChecksum } from './checksum.ts';
 import { ICMP } from './icmp.ts';
 import { IPV4 } from './ipv4.ts';
@@ -98,10 +98,10 @@ function setAddress(
   let added = 0;
   if (packet.version === 4) {
     const field = offset + (which === SOURCE_WORDS ? IPV4.source : IPV4.destination);
-    removed = foldWord(at(addresses, which + 3));
-    added = foldWord(at(words, index + 3));
-    addresses[which + 3] = at(words, index + 3);
-    view.setInt32(field, at(words, index + 3));
+    removed = foldWord(int32At(addresses, which + 3));
+    added = foldWord(int32At(words, index + 3));
+    addresses[which + 3] = int32At(words, index + 3);
+    view.setInt32(field, int32At(words, index + 3));
     if ((packet.keepChecksums & KEEP_CHECKSUM.ip) !== 0) {
       const checksum = view.getUint16(offset + IPV4.checksum);
       view.setUint16(offset + IPV4.checksum, updateChecksum(checksum, removed, added));
@@ -109,8 +109,8 @@ function setAddress(
   } else {
     const field = offset + (which === SOURCE_WORDS ? IPV6.source : IPV6.destination);
     for (let i = 0; i < 4; i++) {
-      const word = at(words, index + i);
-      removed += foldWord(at(addresses, which + i));
+      const word = int32At(words, index + i);
+      removed += foldWord(int32At(addresses, which + i));
       added += foldWord(word);
       addresses[which + i] = word;
       view.setInt32(field + i * 4, word);

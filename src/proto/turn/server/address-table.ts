@@ -1,7 +1,7 @@
 // Hot path. A hash table from an address, a port and a 16-bit tag to a small integer, on one typed array: open addressing,
 // linear probing, deletion by shifting back. No lookup allocates. The seed keeps remote parties from choosing collisions.
 
-import { at } from '../../../base/bytes.ts';
+import { int32At } from '../../../base/bytes.ts';
 
 // Implementation
 /** Four address words, tag and port in one word, value; -1 marks a free row. */
@@ -26,7 +26,7 @@ export class AddressTable {
   /** `words[index..index+3]` is the address, as in `base/address.ts`. -1: not there. */
   find(words: Int32Array, index: number, port: number, tag: number): number {
     const row = this.#locate(words, index, (tag << 16) | port);
-    return at(this.#rows, row * STRIDE + VALUE);
+    return int32At(this.#rows, row * STRIDE + VALUE);
   }
 
   /** `value` is not negative. */
@@ -35,20 +35,20 @@ export class AddressTable {
     const tail = (tag << 16) | port;
     const row = this.#locate(words, index, tail);
     const offset = row * STRIDE;
-    if (at(this.#rows, offset + VALUE) === FREE) this.#count += 1;
-    for (let i = 0; i < 4; i++) this.#rows[offset + i] = at(words, index + i);
+    if (int32At(this.#rows, offset + VALUE) === FREE) this.#count += 1;
+    for (let i = 0; i < 4; i++) this.#rows[offset + i] = int32At(words, index + i);
     this.#rows[offset + 4] = tail;
     this.#rows[offset + VALUE] = value;
   }
 
   delete(words: Int32Array, index: number, port: number, tag: number): void {
     let hole = this.#locate(words, index, (tag << 16) | port);
-    if (at(this.#rows, hole * STRIDE + VALUE) === FREE) return;
+    if (int32At(this.#rows, hole * STRIDE + VALUE) === FREE) return;
     this.#count -= 1;
     for (let next = (hole + 1) & this.#mask; ; next = (next + 1) & this.#mask) {
       const offset = next * STRIDE;
-      if (at(this.#rows, offset + VALUE) === FREE) break;
-      const home = this.#hash(this.#rows, offset, at(this.#rows, offset + 4));
+      if (int32At(this.#rows, offset + VALUE) === FREE) break;
+      const home = this.#hash(this.#rows, offset, int32At(this.#rows, offset + 4));
       // The row may move into the hole unless its home lies behind the hole.
       if (((next - home) & this.#mask) < ((next - hole) & this.#mask)) continue;
       this.#rows.copyWithin(hole * STRIDE, offset, offset + STRIDE);
@@ -66,7 +66,7 @@ export class AddressTable {
     const rows = this.#rows;
     for (let row = this.#hash(words, index, tail); ; row = (row + 1) & this.#mask) {
       const offset = row * STRIDE;
-      if (at(rows, offset + VALUE) === FREE) return row;
+      if (int32At(rows, offset + VALUE) === FREE) return row;
       if (
         rows[offset + 4] === tail &&
         rows[offset + 3] === words[index + 3] &&
@@ -82,7 +82,7 @@ export class AddressTable {
   /** MurmurHash3's mixing steps. */
   #hash(words: Int32Array, index: number, tail: number): number {
     let hash = this.#seed;
-    for (let i = 0; i < 4; i++) hash = mix(hash, at(words, index + i));
+    for (let i = 0; i < 4; i++) hash = mix(hash, int32At(words, index + i));
     hash = mix(hash, tail);
     hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
@@ -95,8 +95,8 @@ export class AddressTable {
     this.#rows = new Int32Array((this.#mask + 1) * STRIDE);
     this.#clearRows();
     for (let offset = 0; offset < old.length; offset += STRIDE) {
-      if (at(old, offset + VALUE) === FREE) continue;
-      const row = this.#locate(old, offset, at(old, offset + 4));
+      if (int32At(old, offset + VALUE) === FREE) continue;
+      const row = this.#locate(old, offset, int32At(old, offset + 4));
       this.#rows.set(old.subarray(offset, offset + STRIDE), row * STRIDE);
     }
   }

@@ -5,7 +5,7 @@
 //   client <--ChannelData-- listening socket | relay socket <--payload-- peer      a header is put in front
 
 import { type ReceiveBatch, RUN } from '../../../base/batch.ts';
-import { at } from '../../../base/bytes.ts';
+import { int32At } from '../../../base/bytes.ts';
 import {
   CHANNEL_DATA_HEADER_LENGTH,
   channelAt,
@@ -80,7 +80,7 @@ export class Forwarding {
   forwardToClient(batch: ReceiveBatch, run: number, socket: number, out: ForwardBatch): void {
     const { runs } = batch;
     const source = run * RUN.stride;
-    const port = at(runs, source + RUN.remotePort);
+    const port = int32At(runs, source + RUN.remotePort);
     const allocation = allocationOfSocket(socket);
     const slot = this.#bindings.findByPeer(runs, source + RUN.remote, port, allocation);
     const count = datagramCount(runs, source);
@@ -96,7 +96,7 @@ export class Forwarding {
     out.rows[row + FORWARD.socket] = linkOf(this.#bindings.links, slot, LINK.clientSocket);
     out.rows[row + FORWARD.exactLength] = 0;
     this.totals.toClientPackets += count;
-    this.totals.toClientBytes += at(runs, source + RUN.length);
+    this.totals.toClientBytes += int32At(runs, source + RUN.length);
   }
 
   /**
@@ -106,12 +106,12 @@ export class Forwarding {
   forwardToPeers(batch: ReceiveBatch, run: number, first: number, out: ForwardBatch): number {
     const { runs, view, slab } = batch;
     const source = run * RUN.stride;
-    const start = at(runs, source + RUN.offset);
-    const end = start + at(runs, source + RUN.length);
-    const segment = at(runs, source + RUN.segmentLength);
+    const start = int32At(runs, source + RUN.offset);
+    const end = start + int32At(runs, source + RUN.length);
+    const segment = int32At(runs, source + RUN.segmentLength);
     for (let index = first; start + index * segment < end; ) {
       const offset = start + index * segment;
-      if (!isChannelDataByte(at(slab, offset))) return index;
+      if (!isChannelDataByte(slab[offset] ?? 0)) return index;
       const payload = channelPayloadLength(view, offset, Math.min(segment, end - offset));
       const count = Math.max(1, groupLength(view, offset, end, segment));
       if (payload <= 0) {
@@ -133,10 +133,10 @@ export class Forwarding {
     out: ForwardBatch,
   ): void {
     const source = run * RUN.stride;
-    const segment = at(runs, source + RUN.segmentLength);
-    const length = at(runs, source + RUN.length);
-    const offset = at(runs, source + RUN.offset) + first * segment;
-    const port = at(runs, source + RUN.remotePort);
+    const segment = int32At(runs, source + RUN.segmentLength);
+    const length = int32At(runs, source + RUN.length);
+    const offset = int32At(runs, source + RUN.offset) + first * segment;
+    const port = int32At(runs, source + RUN.remotePort);
     const channel = channelAt(view, offset);
     const slot = this.#bindings.findByClient(runs, source + RUN.remote, port, channel);
     const row = slot < 0 ? FULL : this.#append(out, run);
@@ -167,7 +167,7 @@ export class Forwarding {
 }
 
 export function datagramCount(runs: Int32Array, row: number): number {
-  return Math.ceil(at(runs, row + RUN.length) / at(runs, row + RUN.segmentLength));
+  return Math.ceil(int32At(runs, row + RUN.length) / int32At(runs, row + RUN.segmentLength));
 }
 
 /** How many datagrams from `offset` on are on the channel of the first and as long as their header says. */
