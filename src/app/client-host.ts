@@ -2,7 +2,7 @@
 // role, one after the other; while one set is being applied only the newest of those that follow is kept.
 
 import { join } from 'node:path';
-import { type Endpoint, familyOf, type IpAddress } from '../base/address.ts';
+import { type Endpoint, familyOf, type IpAddress, type IpFamily } from '../base/address.ts';
 import type { Log } from '../base/log.ts';
 import { ClientRoutes } from '../io/client-routes.ts';
 import { ResolvConf } from '../io/dns-control.ts';
@@ -31,6 +31,7 @@ export class ClientHost {
   readonly #portal = new Map<string, Endpoint>();
   #systemServers: readonly IpAddress[] = [];
   #applied: InterfaceSettings | undefined;
+  #families: readonly IpFamily[] = [];
   #next: InterfaceSettings | undefined;
   #isApplying = false;
   #listening = '';
@@ -91,6 +92,7 @@ export class ClientHost {
     });
     for (const { message } of problems)
       this.#options.log.info('An address was refused', { message });
+    this.#families = families;
     this.#applyRoutes(settings);
     this.#applied = settings;
     const usable = servers.filter((address) => families.includes(familyOf(address)));
@@ -117,6 +119,7 @@ export class ClientHost {
       })),
     );
     const portal = [...this.#portal.values()].map((to) => ({ ...to, protocol: 'tcp' as const }));
-    this.#routes.apply({ networks, isInternetActive, bypass: [...portal, ...dns] });
+    const bypass = [...portal, ...dns];
+    this.#routes.apply({ families: this.#families, networks, isInternetActive, bypass });
   }
 }

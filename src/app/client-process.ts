@@ -108,7 +108,7 @@ export class ClientProcess {
       random,
       wallClock,
       log,
-      onConnected: () => this.#run(() => this.#client.handlePortalConnected()),
+      onConnected: () => this.#run((now) => this.#client.handlePortalConnected(now)),
       onDisconnected: () => this.#run(() => this.#client.handlePortalDisconnected()),
       onMessage: (message) => this.#run((now) => this.#client.handlePortalMessage(message, now)),
       onFailed: (error: FzError) => onFatal(error),

@@ -33,6 +33,8 @@ export class RouteError extends FzError {
 }
 
 export interface RoutePlan {
+  /** Families that the interface has an address of. */
+  readonly families: readonly IpFamily[];
   /** Networks that enter the TUN device. */
   readonly networks: readonly IpNetwork[];
   /** True while the Internet resource is active. */
@@ -53,8 +55,7 @@ export class ClientRoutes {
   /** Brings the kernel to `plan` by difference: what stays is not touched. Throws `RouteError`. */
   apply(plan: RoutePlan): void {
     const wanted = new Map<string, string>();
-    for (const family of FAMILIES) {
-      if (!isFamilyAvailable(family)) continue;
+    for (const family of plan.families) {
       for (const [add, remove] of rules(family, plan)) wanted.set(add, remove);
     }
     for (const [add, remove] of routes(this.#device, plan)) wanted.set(add, remove);
@@ -105,20 +106,12 @@ function routes(device: string, plan: RoutePlan): [string, string][] {
     ...internet.map((network) => [network, DEFAULT_TABLE] as const),
   ];
   return lines
-    .filter(([network]) => isFamilyAvailable(network.includes(':') ? 6 : 4))
+    .filter(([network]) => plan.families.includes(network.includes(':') ? 6 : 4))
     .map(([network, table]) => {
       const family = network.includes(':') ? 6 : 4;
       const text = `${network} dev ${device} table ${table} proto static`;
       return [`${family} route replace ${text}`, `${family} route del ${text}`];
     });
-}
-
-let ipv6Available: boolean | undefined;
-
-function isFamilyAvailable(family: IpFamily): boolean {
-  if (family === 4) return true;
-  ipv6Available ??= spawnSync('ip', ['-6', 'rule', 'list'], { stdio: 'ignore' }).status === 0;
-  return ipv6Available;
 }
 
 /**

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ChannelHarness as Harness, KEY, LOST } from '../../../test/support/channel-harness.ts';
 import { later } from '../../base/time.ts';
-import { CLOSE_TIMEOUT_MS, CONFLICT_BUDGET_MS, CONNECT_TIMEOUT_MS } from './channel.ts';
+import { CONFLICT_BUDGET_MS, CONNECT_TIMEOUT_MS, PREDECESSOR_CLOSE_TIMEOUT_MS } from './channel.ts';
 
 describe('retries', () => {
   it('before the first join come every second, 16 attempts in all', () => {
@@ -170,7 +170,7 @@ describe('dialling and closing', () => {
     harness.join();
     harness.channel.connect(KEY, harness.now);
     harness.commands();
-    harness.now = later(harness.now, CLOSE_TIMEOUT_MS);
+    harness.now = later(harness.now, PREDECESSOR_CLOSE_TIMEOUT_MS);
     harness.channel.handleTimeout(harness.now);
     expect(harness.commands()).toMatchObject([{ kind: 'abort' }, { kind: 'dial' }]);
   });

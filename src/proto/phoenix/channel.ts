@@ -37,8 +37,10 @@ export const NORMAL_CLOSURE = 1000;
 export const DEFAULT_PARTITION_BUDGET_MS: number = 24 * 3_600_000;
 
 // Implementation
-/** How long a predecessor may take for its close handshake (portal-protocol 16.5). */
+/** How long the close handshake may take (portal-protocol 16.5). */
 export const CLOSE_TIMEOUT_MS = 2000;
+/** The same for a predecessor of the next connection: after a change of networks its socket is dead, and the successor must not wait for it. */
+export const PREDECESSOR_CLOSE_TIMEOUT_MS = 300;
 /**
  * "Already connected" is expected for as long as the portal has not noticed the end of our previous socket: its idle time-out of
  * 37 s, with a margin (portal-protocol 16.4). Such refusals are retried at a steady pace and use no other budget.
@@ -318,7 +320,8 @@ export class PhoenixChannel<Params> {
 
   #closeSocket(next: 'dial' | 'stay-closed', now: Instant): void {
     this.#commands.push({ kind: 'close', code: NORMAL_CLOSURE });
-    this.#state = { kind: 'closing', deadline: later(now, CLOSE_TIMEOUT_MS), next };
+    const timeoutMs = next === 'dial' ? PREDECESSOR_CLOSE_TIMEOUT_MS : CLOSE_TIMEOUT_MS;
+    this.#state = { kind: 'closing', deadline: later(now, timeoutMs), next };
   }
 
   /** What the connection still had to say as such, its last heartbeat above all, goes out first. */

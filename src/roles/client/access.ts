@@ -193,8 +193,19 @@ export class Access {
     this.#waiting.takeAll(peer);
   }
 
-  forgetAllGateways(): void {
+  /**
+   * After a change of networks. Beyond upstream: what was in use is asked for at once, so that a flow in which only the resource
+   * speaks goes on by itself.
+   */
+  startOver(now: Instant): void {
+    const inUse = [...this.#gateways.all()].flatMap(({ resources }) => [...resources]);
     for (const { peer } of [...this.#gateways.all()]) this.forgetGateway(peer);
+    for (const resource of inUse) this.#pending.want(resource, undefined, now);
+  }
+
+  /** Requests that were made while the portal was away, or before it knew our present key, are made again. */
+  handlePortalConnected(now: Instant): void {
+    for (const resource of this.#pending.restart(now)) this.#request(resource);
   }
 
   pollMessage(): ClientOutbound | undefined {

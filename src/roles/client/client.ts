@@ -144,9 +144,11 @@ export class Client {
     return decision;
   }
 
-  handlePortalConnected(): void {
+  handlePortalConnected(now: Instant): void {
     this.#send({ event: 'set_snownet_capabilities', payload: { iceless: false } });
     for (const event of this.#candidates.connect()) this.#sendCandidates(event);
+    this.#access.handlePortalConnected(now);
+    this.#settle(now);
   }
 
   handlePortalDisconnected(): void {
@@ -166,6 +168,7 @@ export class Client {
 
   /** Servers that the host itself uses; they stand in where the portal sets none. */
   setSystemResolvers(servers: readonly IpAddress[]): void {
+    if (servers.join() === this.#systemServers.join()) return;
     this.#systemServers = servers;
     if (this.#interface) this.#applyInterface(this.#interface);
   }
@@ -179,7 +182,7 @@ export class Client {
   reset(now: Instant): void {
     this.#node.reset(now);
     this.#candidates.clear();
-    this.#access.forgetAllGateways();
+    this.#access.startOver(now);
     this.#routing.forget();
     this.#settle(now);
   }

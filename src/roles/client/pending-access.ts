@@ -62,6 +62,15 @@ export class PendingAccess {
     return pending?.packets.takeAll();
   }
 
+  /** All that is pending counts as asked for now; returns it. */
+  restart(now: Instant): ResourceId[] {
+    for (const pending of this.#byResource.values()) {
+      pending.lastRequestAt = now;
+      pending.silentRepeats = 0;
+    }
+    return [...this.#byResource.keys()];
+  }
+
   /** Resources whose request has to be repeated now. */
   handleTimeout(now: Instant): ResourceId[] {
     const due: ResourceId[] = [];

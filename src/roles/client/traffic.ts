@@ -4,11 +4,10 @@
 //   outbound   readTun -> handleTunPackets: source? -> route -> filter -> access -> DNS NAT -> key slot, or wait
 //   inbound    gather -> handleSuperPackets: control? source allowed? -> writeTun
 
-import { addressFromWords, type IpAddress, writeAddressWords } from '../../base/address.ts';
+import { type IpAddress, writeAddressWords } from '../../base/address.ts';
 import {
   type ReceiveBatch,
   SUPER,
-  SUPER_FLAG,
   TUN_FLAG,
   TUN_PACKET,
   type TunBatch,
@@ -21,6 +20,7 @@ import type { Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
 import type { Node } from '../../link/node.ts';
 import { isControlPacket } from '../../wire/control/p2p-control.ts';
+import { parseSuperPacket, parseTunPacket, type RowOutcome } from '../../wire/ip/batch-rows.ts';
 import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
 import {
   EmbeddedPacket,
@@ -30,7 +30,6 @@ import {
 } from '../../wire/ip/icmp-error.ts';
 import {
   DESTINATION_WORDS,
-  KEEP_CHECKSUM,
   ParsedPacket,
   parsePacket,
   SOURCE_WORDS,
@@ -42,8 +41,7 @@ import type { Gateways } from './gateways.ts';
 import type { Routing } from './routing.ts';
 
 export type TrafficDrop =
-  | 'malformed'
-  | 'fragment'
+  | Exclude<RowOutcome, 'parsed'>
   | 'multicast'
   | 'not-configured'
   | 'source-not-ours'
@@ -97,9 +95,7 @@ export class Traffic {
     for (let i = 0; i < batch.packetCount; i++) {
       const row = i * TUN_PACKET.stride;
       packets[row + TUN_PACKET.slot] = NO_SLOT;
-      const offset = at(packets, row + TUN_PACKET.offset);
-      const length = at(packets, row + TUN_PACKET.length);
-      const outcome = parsePacket(view, offset, length, this.#packet);
+      const outcome = parseTunPacket(batch, i, this.#packet);
       if (outcome !== 'parsed') {
         this.drops.add(outcome);
         continue;
@@ -130,16 +126,10 @@ export class Traffic {
     const { superPackets: rows, slab, view } = batch;
     for (let i = 0; i < batch.superCount; i++) {
       const row = i * SUPER.stride;
-      const offset = at(rows, row + SUPER.offset);
-      const length = at(rows, row + SUPER.length);
       const peer = this.#node.peerOfSlot(at(rows, row + SUPER.slot));
-      const isWhole = (at(rows, row + SUPER.flags) & SUPER_FLAG.checksumOnWrite) !== 0;
-      const isAllowed =
-        peer !== undefined && this.#admitInbound(peer, slab, view, offset, length, isWhole, now);
-      if (isAllowed) {
-        this.#packet.keepChecksums = isWhole ? KEEP_CHECKSUM.none : KEEP_CHECKSUM.all;
-        mergeEcn(view, this.#packet, at(rows, row + SUPER.ecn));
-      }
+      const outcome = parseSuperPacket(batch, i, this.#packet);
+      const isAllowed = peer !== undefined && this.#admitInbound(peer, slab, view, outcome, now);
+      if (isAllowed) mergeEcn(view, this.#packet, at(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = isAllowed ? VERDICT.forward : VERDICT.drop;
     }
   }
@@ -147,7 +137,8 @@ export class Traffic {
   /** A packet that arrived outside of a batch. */
   handlePacket(peer: PeerId, bytes: Uint8Array, now: Instant): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (this.#admitInbound(peer, bytes, view, 0, bytes.length, false, now)) this.#pushToTun(bytes);
+    const outcome = parsePacket(view, 0, bytes.length, this.#packet);
+    if (this.#admitInbound(peer, bytes, view, outcome, now)) this.#pushToTun(bytes);
   }
 
   pollTunPacket(): Uint8Array | undefined {
@@ -208,28 +199,22 @@ export class Traffic {
     if (!this.#access.waitForConnection(peer, copy)) this.#drop('too-many-waiting');
   }
 
-  /** Parses into `#packet`; true if the packet may enter the TUN device. Control packets are handled here. */
+  /** True if `#packet` may enter the TUN device. Control packets are handled here. */
   #admitInbound(
     peer: PeerId,
     slab: Uint8Array,
     view: DataView,
-    offset: number,
-    length: number,
-    isCoalesced: boolean,
+    outcome: RowOutcome,
     now: Instant,
   ): boolean {
     const gateway = this.#gateways.find(peer);
-    if (!gateway) {
-      this.drops.add('no-gateway');
+    if (!gateway || outcome !== 'parsed') {
+      this.drops.add(gateway && outcome !== 'parsed' ? outcome : 'no-gateway');
       return false;
     }
-    if (!isCoalesced && isControlPacket(view, offset, length)) {
+    const { offset, length } = this.#packet;
+    if (isControlPacket(view, offset, length)) {
       this.#access.handleControl(peer, slab.slice(offset, offset + length), now);
-      return false;
-    }
-    const outcome = parsePacket(view, offset, length, this.#packet);
-    if (outcome !== 'parsed') {
-      this.drops.add(outcome);
       return false;
     }
     if (!gateway.allowsSource(this.#packet.addresses, SOURCE_WORDS, this.#resourcesOfProxy)) {
@@ -267,9 +252,4 @@ export class Traffic {
 function isMulticast(addresses: Int32Array, version: number): boolean {
   if (version === 4) return at(addresses, DESTINATION_WORDS + 3) >>> 28 === 0xe;
   return at(addresses, DESTINATION_WORDS) >>> 24 === 0xff;
-}
-
-/** For logs and errors: the destination of the packet parsed last. */
-export function destinationOf(packet: ParsedPacket): IpAddress {
-  return addressFromWords(packet.addresses, DESTINATION_WORDS);
 }
