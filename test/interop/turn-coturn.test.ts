@@ -3,6 +3,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHmac } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -231,7 +232,10 @@ async function startCoturn(directory: string, options: readonly string[]): Promi
   const child = spawn('turnserver', ['-c', file], { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`coturn does not start: ${output}`)), 10_000);
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      reject(new Error(`coturn does not start: ${output}`));
+    }, 10_000);
     const onOutput = (chunk: Buffer): void => {
       output += chunk.toString();
       if (!output.includes('SQLite DB connection success')) return;
@@ -242,7 +246,25 @@ async function startCoturn(directory: string, options: readonly string[]): Promi
     child.stderr.on('data', onOutput);
     child.once('exit', (code) => reject(new Error(`coturn ended with ${code}: ${output}`)));
   });
+  await untilAnswers(V4);
+  await untilAnswers(V6);
   return child;
+}
+
+/** Its log says that it listens before it does. */
+async function untilAnswers({ address, port }: Endpoint): Promise<void> {
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+  let isAnswered = false;
+  socket.on('message', () => {
+    isAnswered = true;
+  });
+  const binding = Buffer.from('000100002112a442000102030405060708090a0b', 'hex');
+  for (let attempt = 0; attempt < 200 && !isAnswered; attempt++) {
+    socket.send(binding, port, address);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  socket.close();
+  if (!isAnswered) throw new Error('coturn does not answer');
 }
 
 function toEndpoint(text: string): Endpoint {
