@@ -251,7 +251,7 @@ export class Allocation {
 
   /** No allocation, and nothing under way to get one but a retry some time later. */
   get isSuspended(): boolean {
-    return !this.#upkeep && this.#transactions.inFlightCount === 0 && !this.#mismatch.isPending;
+    return !this.#upkeep && !this.#isUnderWay && !this.#mismatch.isPending;
   }
 
   /** Smoothed round trip time in milliseconds, once the relay has answered. */
@@ -482,9 +482,16 @@ export class Allocation {
 
   /** After every input: nobody waits for something that will not come. */
   #settle(now: Instant): void {
-    if (this.#state !== 'working' || this.#transactions.inFlightCount > 0) return;
+    if (this.#state !== 'working' || this.#isUnderWay) return;
     if (!this.#active) this.#fail('no-response');
     else if (!this.#upkeep) this.#allocateAt ??= later(now, this.#suspension.nextWaitMs());
+  }
+
+  /** An answer is due that leads to an allocation. Once a server socket is chosen, one to a BINDING does not. */
+  get #isUnderWay(): boolean {
+    const { inFlightCount } = this.#transactions;
+    if (!this.#active || inFlightCount === 0) return inFlightCount > 0;
+    return this.#transactions.isInFlight('allocate') || this.#transactions.isInFlight('refresh');
   }
 
   /** The other family's mapping is kept too: its reflexive candidate may be in use (relay 10). */
