@@ -1,16 +1,19 @@
-// Measures our data path beside the floor, in turn, in the same run: Gbit/s, and CPU seconds per GiB of the gateway process.
+// Measures our gateway beside the floor, in turn, in the same run: Gbit/s, and CPU seconds per GiB of the gateway process; then the
+// set-up of a connection and the memory of the idle gateway.
 //
-//   npm run bench:net -- [--seconds 8] [--rounds 3] [--cases tcp-up,tcp-down,...] [--json]
+//   npm run bench:net -- [--subject gateway|path] [--seconds 8] [--rounds 3] [--cases tcp-up,tcp-down,...] [--json]
 //
-// Needs root, cc, OpenSSL's headers and iperf3. Only ratios of one run mean anything (bench/floor/README.md).
+// `gateway` is the complete one, with portal and client; `path` only our native path with a fixed key. Needs root, cc, OpenSSL's
+// headers, iperf3 and curl. Only ratios of one run mean anything (bench/floor/README.md).
 
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { runForwarder } from './forwarder.ts';
-import { Net, type Subject } from './namespaces.ts';
+import { Net } from './namespaces.ts';
+import { CompleteSubject, FixedKeySubject, ROOT, type Subject } from './subjects.ts';
 
 const CASES: Readonly<Record<string, readonly string[]>> = {
   'tcp-up': [],
@@ -23,8 +26,7 @@ const CASES: Readonly<Record<string, readonly string[]>> = {
   'udp-small-down': ['-u', '-b', '0', '-l', '64', '-R'],
 };
 const DEFAULT_CASES = 'tcp-up,tcp-down,tcp-up-8,tcp-down-8';
-/** Bundles live in build/bench. */
-const ROOT: string = fileURLToPath(new URL('../..', import.meta.url));
+const SET_UPS = 7;
 
 interface Sample {
   readonly gbps: number;
@@ -40,106 +42,166 @@ interface CaseResult {
   readonly ratio: number;
 }
 
+interface SetUpResult {
+  /** Median, from the first packet of the application to its first answer. */
+  readonly milliseconds: number;
+  readonly idleRssMiB: number;
+}
+
+interface Options {
+  readonly seconds: string;
+  readonly rounds: number;
+  readonly cases: readonly string[];
+  readonly say: (line: string) => void;
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      subject: { type: 'string', default: 'gateway' },
       seconds: { type: 'string', default: '8' },
       rounds: { type: 'string', default: '3' },
       cases: { type: 'string', default: DEFAULT_CASES },
       json: { type: 'boolean', default: false },
     },
   });
-  const floor: Subject = { name: 'floor', command: [buildFloor()] };
-  const ours: Subject = {
-    name: 'ours',
-    command: [process.execPath, process.argv[1] ?? '', 'forwarder'],
+  const options: Options = {
+    seconds: values.seconds,
+    rounds: Number(values.rounds),
+    cases: values.cases.split(',').filter((name) => name !== ''),
+    say: values.json ? () => {} : (line) => console.log(line),
   };
-  const say = values.json ? () => {} : (line: string) => console.log(line);
-  const cases: Record<string, CaseResult> = {};
+  const binary = buildFloor();
+  const floor = new FixedKeySubject('floor', binary, [binary]);
   const net = new Net();
+  const complete = new CompleteSubject();
+  const forwarder = [process.execPath, process.argv[1] ?? '', 'forwarder'];
+  const ours =
+    values.subject === 'path' ? new FixedKeySubject('path', binary, forwarder) : complete;
   process.once('SIGINT', () => {
     net.down();
     process.exit(130);
   });
   net.up();
   try {
-    for (const name of values.cases.split(',')) {
-      const args = CASES[name];
-      if (args === undefined)
-        throw new Error(`no case ${name}; there are ${Object.keys(CASES).join(', ')}`);
-      const samples = new Map<string, Sample[]>([
-        ['floor', []],
-        ['ours', []],
-      ]);
-      for (let round = 0; round < Number(values.rounds); round++) {
-        for (const subject of round % 2 === 0 ? [floor, ours] : [ours, floor]) {
-          const sample = await measure(net, floor, subject, [...args, '-t', values.seconds]);
-          samples.get(subject.name)?.push(sample);
-          say(`${name.padEnd(15)} ${subject.name.padEnd(6)} ${format(sample)}`);
-        }
-      }
-      const result = summarize(samples.get('ours') ?? [], samples.get('floor') ?? []);
-      cases[name] = result;
-      say(`${name.padEnd(15)} ratio  ${result.ratio.toFixed(2)}`);
-    }
+    const cases = await compare(net, floor, ours, options);
+    const setUp = ours === complete ? await measureSetUp(net, complete, options) : undefined;
+    if (values.json) console.log(JSON.stringify({ cases, setUp }));
   } finally {
     net.down();
+    complete.remove();
   }
-  if (values.json) console.log(JSON.stringify({ cases }));
 }
 
-async function measure(
+async function compare(
   net: Net,
   floor: Subject,
-  subject: Subject,
-  args: readonly string[],
-): Promise<Sample> {
-  const gateway = await net.start(floor, subject);
+  ours: Subject,
+  { cases, rounds, seconds, say }: Options,
+): Promise<Record<string, CaseResult>> {
+  const results: Record<string, CaseResult> = {};
+  for (const name of cases) {
+    const args = CASES[name];
+    if (args === undefined) {
+      throw new Error(`no case ${name}; there are ${Object.keys(CASES).join(', ')}`);
+    }
+    const samples = { floor: [] as Sample[], ours: [] as Sample[] };
+    for (let round = 0; round < rounds; round++) {
+      for (const subject of round % 2 === 0 ? [floor, ours] : [ours, floor]) {
+        const sample = await measure(net, subject, [...args, '-t', seconds]);
+        samples[subject === floor ? 'floor' : 'ours'].push(sample);
+        say(`${name.padEnd(15)} ${subject.name.padEnd(8)} ${format(sample)}`);
+      }
+    }
+    const result = summarize(samples.ours, samples.floor);
+    results[name] = result;
+    say(`${name.padEnd(15)} ratio    ${result.ratio.toFixed(2)}`);
+  }
+  return results;
+}
+
+async function measure(net: Net, subject: Subject, args: readonly string[]): Promise<Sample> {
+  const gateway = await subject.start(net);
   try {
-    const before = cpuSeconds(gateway.pid ?? 0);
+    net.startServer();
+    await net.reachable();
+    const before = cpuSeconds(gateway);
     const { end } = await net.iperf(args);
-    const used = cpuSeconds(gateway.pid ?? 0) - before;
-    const sum = args.includes('-u') ? end.sum : end.sum_received;
-    const delivered = sum ?? { bytes: 0, bits_per_second: 0 };
-    const lost = end.sum ? end.sum.lost_packets / Math.max(1, end.sum.packets) : 0;
+    const used = cpuSeconds(gateway) - before;
     const isUdp = args.includes('-u');
-    const bytes = delivered.bytes * (isUdp ? 1 - lost : 1);
+    const sum = isUdp ? end.sum : end.sum_received;
+    const lost = isUdp && end.sum ? end.sum.lost_packets / Math.max(1, end.sum.packets) : 0;
+    const delivered = (sum?.bytes ?? 0) * (1 - lost);
     return {
-      gbps: (delivered.bits_per_second * (isUdp ? 1 - lost : 1)) / 1e9,
-      cpuPerGiB: used / (bytes / 2 ** 30),
+      gbps: ((sum?.bits_per_second ?? 0) * (1 - lost)) / 1e9,
+      cpuPerGiB: used / (delivered / 2 ** 30),
     };
   } finally {
     await net.stop();
   }
 }
 
+/** The client is started anew each time, so that the first packet finds nothing prepared but the portal connections. */
+async function measureSetUp(
+  net: Net,
+  subject: CompleteSubject,
+  { say }: Options,
+): Promise<SetUpResult> {
+  const gateway = await subject.start(net);
+  try {
+    await delay(1000);
+    const idleRssMiB = residentMiB(gateway);
+    const times: number[] = [];
+    while (times.length < SET_UPS) {
+      times.push(net.firstAnswer());
+      await subject.restartClient(net);
+      await delay(300);
+    }
+    const milliseconds = median(times);
+    say(
+      `set-up          gateway  ${milliseconds.toFixed(0)} ms to the first answer (${times.join(' ')})`,
+    );
+    say(`idle            gateway  ${idleRssMiB.toFixed(0)} MiB`);
+    return { milliseconds, idleRssMiB };
+  } finally {
+    await net.stop();
+  }
+}
+
 /** Run time of all threads of a process, from the scheduler: exact, unlike clock ticks. */
-function cpuSeconds(pid: number): number {
+function cpuSeconds({ pid }: ChildProcess): number {
   let nanoseconds = 0;
   for (const task of readdirSync(`/proc/${pid}/task`)) {
-    nanoseconds += Number(
-      readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0],
-    );
+    const [time] = readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ');
+    nanoseconds += Number(time);
   }
   return nanoseconds / 1e9;
 }
 
+function residentMiB({ pid }: ChildProcess): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? Number.NaN) / 1024;
+}
+
 function summarize(ours: readonly Sample[], floor: readonly Sample[]): CaseResult {
-  const median = (samples: readonly Sample[], key: keyof Sample): number => {
-    const sorted = samples.map((sample) => sample[key]).sort((a, b) => a - b);
-    const middle = sorted.length / 2;
-    const low = sorted[Math.ceil(middle) - 1] ?? Number.NaN;
-    return (low + (sorted[Math.floor(middle)] ?? low)) / 2;
-  };
-  const cpuPerGiB = median(ours, 'cpuPerGiB');
-  const floorCpuPerGiB = median(floor, 'cpuPerGiB');
+  const of = (samples: readonly Sample[], key: keyof Sample): number =>
+    median(samples.map((sample) => sample[key]));
+  const cpuPerGiB = of(ours, 'cpuPerGiB');
+  const floorCpuPerGiB = of(floor, 'cpuPerGiB');
   return {
-    gbps: median(ours, 'gbps'),
+    gbps: of(ours, 'gbps'),
     cpuPerGiB,
-    floorGbps: median(floor, 'gbps'),
+    floorGbps: of(floor, 'gbps'),
     floorCpuPerGiB,
     ratio: cpuPerGiB / floorCpuPerGiB,
   };
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const low = sorted[Math.ceil(middle) - 1] ?? Number.NaN;
+  return (low + (sorted[Math.floor(middle)] ?? low)) / 2;
 }
 
 function format({ gbps, cpuPerGiB }: Sample): string {
