@@ -47,7 +47,9 @@ export interface RunningPortal {
 
 export async function startPortal(options: ServeOptions, log: Log): Promise<RunningPortal> {
   const crypto = createNodeCrypto();
-  const store = new SqlitePortalStore(options.database);
+  const store = new SqlitePortalStore(options.database, (cause) =>
+    log.error('authorizations could not be written, trying again', { cause }),
+  );
   let server: PortalServer | undefined;
   const file = new PolicyFile(
     options.policy,

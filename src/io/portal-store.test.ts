@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { type IpAddress, parseIp } from '../base/address.ts';
 import { clientId, gatewayId, resourceId } from '../base/ids.ts';
 import { unixMillis } from '../base/time.ts';
@@ -96,6 +96,20 @@ describe('the database file', () => {
     expect(second.idOf('site', 'home', () => 'two')).toBe('one');
     expect(second.findDevice('client', 'scope', 'd1')?.id).toBe('id-d1');
     expect(second.authorizations()).toEqual([rowNamed('a', 'r1')]);
+  });
+
+  test('gets authorizations a moment later, in one go, and at the latest at the end', async () => {
+    const path = join(folder(), 'portal.db');
+    const store = opened(path);
+    const reader = opened(path);
+    store.putAuthorization(rowNamed('a', 'r1'));
+    store.putAuthorization(rowNamed('b', 'r2'));
+    store.removeAuthorizations([rowNamed('a', 'r1')]);
+    expect(reader.authorizations()).toEqual([]);
+    await vi.waitFor(() => expect(reader.authorizations()).toHaveLength(1));
+    store.putAuthorization(rowNamed('c', 'r3'));
+    store.flush();
+    expect(reader.authorizations()).toHaveLength(2);
   });
 
   test('tells of writes by another process, not of its own', () => {

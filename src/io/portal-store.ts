@@ -1,6 +1,7 @@
 // The portal's memory in SQLite (WebAssembly build, one file or `:memory:`): ids of named things, devices, tokens made at the
-// command line, authorizations. Every call is one statement or one transaction. The command line and a running portal may
-// share the file: locks are held for the length of a statement, and `wasChanged` tells of the other's writes.
+// command line, authorizations. Every call is one statement; authorizations, which come by the dozen, are written together a
+// moment later (a crash may lose the last ones: clients ask again). The command line and a running portal may share the file:
+// locks are held for the length of a statement, and `wasChanged` tells of the other's writes.
 
 import { rmdirSync, statSync } from 'node:fs';
 import sqlite from 'node-sqlite3-wasm';
@@ -8,12 +9,13 @@ import { type IpAddress, parseIp } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
 import { clientId, gatewayId, resourceId } from '../base/ids.ts';
 import { unixMillis } from '../base/time.ts';
-import type {
-  AuthorizationRow,
-  Device,
-  NamedKind,
-  PortalStore,
-  StoredToken,
+import {
+  type AuthorizationRow,
+  type Device,
+  type NamedKind,
+  type PortalStore,
+  rowKey,
+  type StoredToken,
 } from '../roles/portal/store.ts';
 
 // Implementation
@@ -22,6 +24,10 @@ import type {
 const BUSY_TIMEOUT_MS = 3000;
 /** A lock of this age belongs to a process that was killed: statements take milliseconds. */
 const STALE_LOCK_MS = 10_000;
+
+/** Authorizations of this long are written in one transaction. Upstream takes 1 s (portal 10.8.1). */
+const FLUSH_DELAY_MS = 100;
+const FLUSH_RETRY_MS = 2000;
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS names (
@@ -49,17 +55,27 @@ export class PortalStoreError extends FzError {
   readonly code = 'FZ_ERR_PORTAL_STORE';
 }
 
+interface UnsavedRow {
+  readonly row: AuthorizationRow;
+  readonly isRemoved: boolean;
+}
+
 type Row = Readonly<Record<string, unknown>>;
 type Value = string | number | Uint8Array | null;
 
 export class SqlitePortalStore implements PortalStore {
   readonly #database: InstanceType<typeof sqlite.Database>;
   readonly #path: string;
+  readonly #onWriteError: (error: PortalStoreError) => void;
+  /** What is to be written or, `undefined`, removed, by row key. */
+  #unsaved = new Map<string, UnsavedRow>();
+  #flushTimer: NodeJS.Timeout | undefined;
   #dataVersion = 0;
 
   /** Throws `PortalStoreError` if the file is not a database or cannot be made. */
-  constructor(path: string) {
+  constructor(path: string, onWriteError: (error: PortalStoreError) => void = () => {}) {
     this.#path = path;
+    this.#onWriteError = onWriteError;
     try {
       if (path !== ':memory:') removeStaleLock(path);
       this.#database = new sqlite.Database(path);
@@ -80,7 +96,24 @@ export class SqlitePortalStore implements PortalStore {
   }
 
   close(): void {
-    this.#database.close();
+    clearTimeout(this.#flushTimer);
+    try {
+      this.flush();
+    } finally {
+      this.#database.close();
+    }
+  }
+
+  /** Writes what waits; all of it or, when it throws, nothing. */
+  flush(): void {
+    if (this.#unsaved.size === 0) return;
+    this.#atomically(() => {
+      for (const { row, isRemoved } of this.#unsaved.values()) {
+        if (isRemoved) this.#deleteRow(row);
+        else this.#insertRow(row);
+      }
+    });
+    this.#unsaved.clear();
   }
 
   idOf(kind: NamedKind, name: string, make: () => string): string {
@@ -158,10 +191,34 @@ export class SqlitePortalStore implements PortalStore {
   }
 
   authorizations(): AuthorizationRow[] {
+    this.flush();
     return this.#all('SELECT * FROM authorizations', []).map(authorizationOf);
   }
 
   putAuthorization(row: AuthorizationRow): void {
+    this.#unsaved.set(rowKey(row), { row, isRemoved: false });
+    this.#armFlush(FLUSH_DELAY_MS);
+  }
+
+  removeAuthorizations(rows: readonly AuthorizationRow[]): void {
+    for (const row of rows) this.#unsaved.set(rowKey(row), { row, isRemoved: true });
+    if (rows.length > 0) this.#armFlush(FLUSH_DELAY_MS);
+  }
+
+  #armFlush(delay: number): void {
+    this.#flushTimer ??= setTimeout(() => {
+      this.#flushTimer = undefined;
+      try {
+        this.flush();
+      } catch (error) {
+        if (!(error instanceof PortalStoreError)) throw error;
+        this.#onWriteError(error);
+        this.#armFlush(FLUSH_RETRY_MS);
+      }
+    }, delay);
+  }
+
+  #insertRow(row: AuthorizationRow): void {
     this.#run(
       `INSERT OR REPLACE INTO authorizations
         (gateway_id, client_id, resource_id, id, rule_id, actor_id, token_hash, remote_ip, place, granted_at, expires_at)
@@ -182,16 +239,10 @@ export class SqlitePortalStore implements PortalStore {
     );
   }
 
-  removeAuthorizations(rows: readonly AuthorizationRow[]): void {
-    if (rows.length === 0) return;
-    this.#atomically(() => {
-      for (const row of rows) {
-        const key = [row.gatewayId, row.clientId, row.resourceId];
-        const sql =
-          'DELETE FROM authorizations WHERE gateway_id = ? AND client_id = ? AND resource_id = ?';
-        this.#run(sql, key);
-      }
-    });
+  #deleteRow(row: AuthorizationRow): void {
+    const sql =
+      'DELETE FROM authorizations WHERE gateway_id = ? AND client_id = ? AND resource_id = ?';
+    this.#run(sql, [row.gatewayId, row.clientId, row.resourceId]);
   }
 
   /** Writes only if it must: others watch the file for changes. */

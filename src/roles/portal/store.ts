@@ -49,7 +49,7 @@ export interface AuthorizationRow {
   readonly expiresAt: UnixMillis;
 }
 
-/** All calls take effect at once and together with what they imply, or not at all. */
+/** All calls take effect at once, or not at all; authorizations may reach the disk a moment later. */
 export interface PortalStore {
   /** The id of a named thing; made by `make` and remembered when it is asked for the first time. */
   idOf(kind: NamedKind, name: string, make: () => string): string;
