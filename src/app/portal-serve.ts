@@ -35,13 +35,18 @@ export async function serve(options: ServeOptions, log: Log): Promise<void> {
   });
   const portal = await startPortal(options, log);
   log.info('portal is ready', { listen: portal.address.key, policy: options.policy });
+  const reload = (): void => portal.reload();
+  process.on('SIGHUP', reload);
   const signal = await stopped;
+  process.off('SIGHUP', reload);
   log.info('stopping', { signal });
   await portal.stop();
 }
 
 export interface RunningPortal {
   readonly address: Endpoint;
+  /** Looks at the policy file now; it is watched anyway. */
+  reload(): void;
   stop(): Promise<void>;
 }
 
@@ -103,6 +108,7 @@ async function finishStart(
   }, STORE_POLL_MS);
   return {
     address: server.address,
+    reload: () => file.reload(),
     async stop(): Promise<void> {
       clearInterval(poll);
       file.close();

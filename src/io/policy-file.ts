@@ -120,6 +120,11 @@ export class PolicyFile {
     this.#poll.unref();
   }
 
+  /** Looks now, as after a change. */
+  reload(): void {
+    this.#armSettle();
+  }
+
   close(): void {
     this.#watcher?.close();
     clearInterval(this.#poll);
