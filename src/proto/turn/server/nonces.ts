@@ -58,12 +58,9 @@ export function isNonce(text: string): boolean {
   return UUID.test(text);
 }
 
-/** RFC 9562 §5.4: version 4. */
+/** All bits are random, as the reference's are: no version is marked. */
 function formatUuid(random: Uint8Array): string {
-  const bytes = random.slice();
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = toHex(bytes);
+  const hex = toHex(random);
   const cuts = [0, 8, 12, 16, 20, 32];
   return cuts
     .slice(1)
