@@ -102,7 +102,8 @@ describe('a whole conversation', () => {
     await client.take('init');
     client.send('request_authorization', { resource_id: R2, connected_gateway_ids: [] });
     await gateway.take('create_authorization');
-    expect(await refused(openGateway())).toMatchObject({ status: 409 });
+    const twin = open(`/gateway/v2/websocket?${queryWith(99)}`, 'gateway', 'gateway-token');
+    expect(await refused(twin)).toMatchObject({ status: 409 });
     await gateway.close();
     const back = await openGateway();
     await back.join();
@@ -252,11 +253,12 @@ describe('a stop', () => {
   });
 });
 
-const query = new URLSearchParams({
-  external_id: 'gw-1',
-  name: 'gw 1',
-  public_key: publicKey(32),
-}).toString();
+const query = queryWith(32);
+
+function queryWith(key: number): string {
+  const parameters = { external_id: 'gw-1', name: 'gw 1', public_key: publicKey(key) };
+  return new URLSearchParams(parameters).toString();
+}
 
 function url(path: string): string {
   return `ws://127.0.0.1:${server.address.port}${path}`;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { basePolicy, PortalBench, publicKey } from '../../../test/support/portal-bench.ts';
+import { basePolicy, PortalBench, publicKey, R1 } from '../../../test/support/portal-bench.ts';
 import { createNodeCrypto } from '../../io/crypto/node-crypto.ts';
 import { tokenHash } from './policy-compile.ts';
 
@@ -50,14 +50,28 @@ describe('the connect pipeline', () => {
 
   test('the second connection of a gateway is refused as long as the first lives', () => {
     const bench = new PortalBench();
-    const gateway = bench.gateway('x', 1);
+    const gateway = bench.gateway('x', 9);
     const again = { kind: 'refused', status: 409, code: 'gateway_already_connected' };
     expect(bench.connect(GATEWAY, 'gateway-token', query)).toMatchObject(again);
     expect(gateway.ended).toBeUndefined();
     bench.leave(gateway);
     expect(bench.connect(GATEWAY, 'gateway-token', query).kind).toBe('admitted');
     // Also one that has not joined yet holds its place.
-    expect(bench.connect(GATEWAY, 'gateway-token', query)).toMatchObject(again);
+    const other = { ...query, public_key: publicKey(77) };
+    expect(bench.connect(GATEWAY, 'gateway-token', other)).toMatchObject(again);
+  });
+
+  test('the same process on a new path takes its own place', () => {
+    const bench = new PortalBench();
+    const before = bench.gateway('x', 1);
+    before.take('init');
+    const client = bench.client();
+    client.take('init');
+    const after = bench.gateway('x', 1);
+    expect(before.ended).toBe('closed');
+    after.take('init');
+    bench.leave(before);
+    expect(bench.authorize(client, after, R1).grant.resource.id).toBe(R1);
   });
 
   test('the same external id is another gateway at another site, another device for another actor', () => {

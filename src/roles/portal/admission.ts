@@ -2,7 +2,7 @@
 // into a session or a refusal; it does not know sockets.
 
 import { familyOf, type IpAddress, parseIp } from '../../base/address.ts';
-import { fromBase64 } from '../../base/bytes.ts';
+import { equalBytes, fromBase64 } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import { clientId, gatewayId } from '../../base/ids.ts';
 import type { Instant, UnixMillis } from '../../base/time.ts';
@@ -111,8 +111,10 @@ export class Admissions {
     if (found.kind === 'refused') return found;
     const { device, publicKey } = found;
     const id = gatewayId(device.id);
-    // portal 10.9: the first wins. Its place is held from here on, so that no newcomer can race past this check.
-    if (this.#deps.sessions.gateway(id)) return ALREADY_CONNECTED;
+    // portal 10.9: the first wins. Its place is held from here on, so that no newcomer can race past this check. The same key
+    // is the same process on a new path (its NAT mapping is gone, say), which upstream keeps out until the old socket idles.
+    const current = this.#deps.sessions.gateway(id);
+    if (current && !equalBytes(current.publicKey, publicKey)) return ALREADY_CONNECTED;
     const knownRelays = new Map();
     return admitted({
       ...common,

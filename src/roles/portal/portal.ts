@@ -75,7 +75,8 @@ export class Portal {
       return admission;
     }
     const { session } = admission;
-    state.sessions.add(session);
+    const before = state.sessions.add(session);
+    if (before) state.outbox.close(before);
     return { kind: 'admitted', session: session.id, role: session.role };
   }
 

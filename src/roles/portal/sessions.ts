@@ -71,14 +71,17 @@ export class SessionTable {
   readonly #clients = new Map<ClientId, ClientSession>();
   readonly #relays = new Map<RelayId, RelaySession>();
 
-  /** A gateway holds its id from the upgrade on (the first wins), a client from its join on (the last wins). */
-  add(session: Session): void {
+  /**
+   * A gateway holds its id from the upgrade on, a client from its join on. Returns the gateway session that gives way to this
+   * one.
+   */
+  add(session: Session): GatewaySession | undefined {
     assert(!this.#sessions.has(session.id), 'a session id is used once');
     this.#sessions.set(session.id, session);
-    if (session.role === 'gateway') {
-      assert(!this.#gateways.has(session.gatewayId), 'a gateway has one session');
-      this.#gateways.set(session.gatewayId, session);
-    }
+    if (session.role !== 'gateway') return undefined;
+    const before = this.#gateways.get(session.gatewayId);
+    this.#gateways.set(session.gatewayId, session);
+    return before;
   }
 
   /** The session now speaks for its client; returns the one that did before. */
