@@ -2,7 +2,7 @@
 // family, because `::/0` does not contain IPv4 although IPv4 words look like mapped IPv6 words.
 
 import { familyOf, type IpFamily, type IpNetwork, writeAddressWords } from './address.ts';
-import { at } from './bytes.ts';
+import { int32At } from './bytes.ts';
 
 /** Bits of the word form in front of an IPv4 address. */
 const MAPPED_BITS = 96;
@@ -156,7 +156,7 @@ function keyOf(network: IpNetwork): { words: Int32Array; length: number } {
 }
 
 function bitAt(words: Int32Array, index: number, bit: number): boolean {
-  return ((at(words, index + (bit >> 5)) >>> (31 - (bit & 31))) & 1) === 1;
+  return ((int32At(words, index + (bit >> 5)) >>> (31 - (bit & 31))) & 1) === 1;
 }
 
 /** Whether the first `length` bits of `a` and of the words at `index` of `b` are equal. */
@@ -164,14 +164,14 @@ function sharesBits(a: Int32Array, b: Int32Array, index: number, length: number)
   let i = 0;
   for (let left = length; left > 0; left -= 32, i++) {
     const mask = left >= 32 ? -1 : ~(-1 >>> left);
-    if (((at(a, i) ^ at(b, index + i)) & mask) !== 0) return false;
+    if (((int32At(a, i) ^ int32At(b, index + i)) & mask) !== 0) return false;
   }
   return true;
 }
 
 function commonBits(a: Int32Array, b: Int32Array, max: number): number {
   for (let i = 0; i < 4 && i * 32 < max; i++) {
-    const difference = at(a, i) ^ at(b, i);
+    const difference = int32At(a, i) ^ int32At(b, i);
     if (difference !== 0) return Math.min(max, i * 32 + Math.clz32(difference));
   }
   return max;

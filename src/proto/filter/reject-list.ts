@@ -4,7 +4,7 @@
 // out on purpose: they lead nowhere on the Internet, and laboratories use them for it.
 
 import { type IpAddress, type IpFamily, network, parseNetwork } from '../../base/address.ts';
-import { at } from '../../base/bytes.ts';
+import { int32At } from '../../base/bytes.ts';
 import { assert } from '../../base/errors.ts';
 import { PrefixTrie } from '../../base/prefix-trie.ts';
 
@@ -49,8 +49,8 @@ export class InternetRejectList {
   rejects(family: IpFamily, words: Int32Array, index: number): boolean {
     if (this.#networks.longest(family, words, index) !== undefined) return true;
     if (family === 4) return false;
-    if (NAT64_WORDS.some((word, i) => at(words, index + i) !== word)) return false;
-    const embedded = Int32Array.of(0, 0, 0xffff, at(words, index + 3));
+    if (NAT64_WORDS.some((word, i) => int32At(words, index + i) !== word)) return false;
+    const embedded = Int32Array.of(0, 0, 0xffff, int32At(words, index + 3));
     return this.#networks.longest(4, embedded, 0) !== undefined;
   }
 }

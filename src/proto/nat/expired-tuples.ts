@@ -1,7 +1,7 @@
 // Outside tuples of NAT sessions that are over (data-plane 9.4): replies to them are dropped instead of being taken for
 // traffic of another kind. Forgotten after a while, and limited; the oldest make room.
 
-import { at } from '../../base/bytes.ts';
+import { at, int32At } from '../../base/bytes.ts';
 import { type Instant, later } from '../../base/time.ts';
 import { WordTable } from '../../base/word-table.ts';
 
@@ -42,7 +42,7 @@ export class ExpiredTuples {
     if (this.#length === MAX_TUPLES) this.#dropFirst();
     if (this.#length === this.#capacity) this.#grow();
     const place = (this.#first + this.#length++) & (this.#capacity - 1);
-    for (let i = 0; i < 4; i++) this.#keys[place * KEY_WORDS + i] = at(words, index + i);
+    for (let i = 0; i < 4; i++) this.#keys[place * KEY_WORDS + i] = int32At(words, index + i);
     this.#keys[place * KEY_WORDS + 4] = key;
     this.#expiredAt[place] = now;
     this.#index.set(words, index, key, place);
@@ -65,7 +65,7 @@ export class ExpiredTuples {
 
   #dropFirst(): void {
     const key = this.#first * KEY_WORDS;
-    const extra = at(this.#keys, key + 4);
+    const extra = int32At(this.#keys, key + 4);
     // It may have been forgotten and remembered again further back.
     if (this.#index.get(this.#keys, key, extra) === this.#first) {
       this.#index.delete(this.#keys, key, extra);
@@ -83,7 +83,8 @@ export class ExpiredTuples {
       const key = this.#keys.subarray(place * KEY_WORDS, (place + 1) * KEY_WORDS);
       keys.set(key, i * KEY_WORDS);
       expiredAt[i] = at(this.#expiredAt, place);
-      if (this.#index.get(key, 0, at(key, 4)) === place) this.#index.set(key, 0, at(key, 4), i);
+      if (this.#index.get(key, 0, int32At(key, 4)) === place)
+        this.#index.set(key, 0, int32At(key, 4), i);
     }
     this.#keys = keys;
     this.#expiredAt = expiredAt;

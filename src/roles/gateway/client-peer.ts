@@ -25,6 +25,7 @@ import type { Decision } from './decisions.ts';
 import type { GatewayWide } from './gateway-wide.ts';
 import { isAddressOf } from './own-address.ts';
 import { TokenBucket } from './token-bucket.ts';
+import { TrafficCounters } from './traffic-counters.ts';
 import { writeTranslatedError } from './translated-error.ts';
 import { Translations } from './translations.ts';
 
@@ -65,12 +66,7 @@ export class ClientPeer {
   readonly authorizations: Authorizations;
   readonly icmpErrors: TokenBucket;
   /** Bytes and super-packets that passed. */
-  readonly traffic = {
-    bytesToResource: 0,
-    packetsToResource: 0,
-    bytesToClient: 0,
-    packetsToClient: 0,
-  };
+  readonly traffic: TrafficCounters = new TrafficCounters();
   readonly #wide: GatewayWide;
   /** The client's tunnel IPv4 (0-3) and IPv6 (4-7). */
   readonly #own = new Int32Array(8);

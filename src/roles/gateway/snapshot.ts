@@ -11,6 +11,7 @@ import type { DomainSetups } from './domain-setups.ts';
 import type { GatewayWide, TunnelAddresses } from './gateway-wide.ts';
 import type { GatewayLink } from './link.ts';
 import type { Traffic } from './traffic.ts';
+import type { TrafficSnapshot } from './traffic-counters.ts';
 
 export interface GatewaySnapshot {
   readonly addresses: TunnelAddresses | undefined;
@@ -36,7 +37,7 @@ export interface ClientSnapshot {
   readonly translations: number;
   readonly natSessions: number;
   readonly expiredNatTuples: number;
-  readonly traffic: Readonly<Record<string, number>>;
+  readonly traffic: TrafficSnapshot;
 }
 
 export interface AuthorizationSnapshot {
@@ -89,7 +90,7 @@ function clientSnapshot(client: ClientPeer): Omit<ClientSnapshot, 'connection' |
     translations: translations.count,
     natSessions: nat.count,
     expiredNatTuples: nat.expiredCount,
-    traffic: { ...client.traffic },
+    traffic: client.traffic.snapshot(),
   };
 }
 

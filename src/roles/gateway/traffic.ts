@@ -71,8 +71,10 @@ export class Traffic {
       if (!client) continue;
       mergeEcn(view, this.#packet, int32At(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = VERDICT.forward;
-      client.traffic.bytesToResource += int32At(rows, row + SUPER.length);
-      client.traffic.packetsToResource += int32At(rows, row + SUPER.segments);
+      client.traffic.noteToResource(
+        int32At(rows, row + SUPER.length),
+        int32At(rows, row + SUPER.segments),
+      );
     }
   }
 
@@ -90,8 +92,7 @@ export class Traffic {
       this.dropsToResource.add('tun-queue-full');
       return;
     }
-    client.traffic.bytesToResource += bytes.length;
-    client.traffic.packetsToResource += 1;
+    client.traffic.noteToResource(bytes.length, 1);
     this.#toTun.push(bytes);
   }
 
@@ -117,8 +118,7 @@ export class Traffic {
       const slot = this.#link.sendSlot(client.peer, now);
       rows[row + TUN_PACKET.slot] = slot;
       rows[row + TUN_PACKET.ecn] = ecn;
-      client.traffic.bytesToClient += int32At(rows, row + TUN_PACKET.length);
-      client.traffic.packetsToClient += 1;
+      client.traffic.noteToClient(int32At(rows, row + TUN_PACKET.length), 1);
       if (slot < 0) this.#sendAlone(client, batch, i, now);
     }
   }

@@ -8,7 +8,7 @@ import {
   parseNetwork,
   writeAddressWords,
 } from '../../base/address.ts';
-import { at } from '../../base/bytes.ts';
+import { int32At } from '../../base/bytes.ts';
 import { assert } from '../../base/errors.ts';
 
 /** Addresses of all clients and gateways, allocated by the portal; also the routes of the tunnel device. */
@@ -59,10 +59,10 @@ export function isProxyWords(source: Int32Array, index: number): boolean {
 
 function matches(source: Int32Array, index: number, base: Int32Array): boolean {
   return (
-    at(source, index) === at(base, 0) &&
-    at(source, index + 1) === at(base, 1) &&
-    at(source, index + 2) === at(base, 2) &&
-    (at(source, index + 3) & ~HOST_BITS) === at(base, 3)
+    int32At(source, index) === int32At(base, 0) &&
+    int32At(source, index + 1) === int32At(base, 1) &&
+    int32At(source, index + 2) === int32At(base, 2) &&
+    (int32At(source, index + 3) & ~HOST_BITS) === int32At(base, 3)
   );
 }
 

@@ -3,7 +3,7 @@
 //
 // Does not copy: positions are offsets into the caller's slab and valid as long as its bytes are.
 
-import { at } from '../../base/bytes.ts';
+import { int32At } from '../../base/bytes.ts';
 import { ICMP, isEcho } from './icmp.ts';
 import { IPV4, IPV4_FRAGMENT_MASK, ipv4HeaderLength } from './ipv4.ts';
 import { IPV6, walkIpv6Extensions } from './ipv6.ts';
@@ -119,7 +119,11 @@ function parseIpv6(view: DataView, target: ParsedPacket): ParseOutcome {
  * words would be taken for those of an IPv4 address; so packets with one are malformed.
  */
 export function isMappedWords(words: Int32Array, index: number): boolean {
-  return at(words, index) === 0 && at(words, index + 1) === 0 && at(words, index + 2) === 0xffff;
+  return (
+    int32At(words, index) === 0 &&
+    int32At(words, index + 1) === 0 &&
+    int32At(words, index + 2) === 0xffff
+  );
 }
 
 function parseTransport(view: DataView, target: ParsedPacket): boolean {
