@@ -3,8 +3,10 @@
 import { describe, expect, test } from 'vitest';
 import { udpPacket } from '../../test/support/inner-packets.ts';
 import { CLIENT, GATEWAY, type LinkWorld, relayedWorld } from '../../test/support/link-world.ts';
+import { PORT_RESTRICTED, SYMMETRIC } from '../../test/support/virtual-network.ts';
 import { at } from '../base/bytes.ts';
 import { relayId } from '../base/ids.ts';
+import { SeededRandom } from '../base/random.ts';
 
 const REQUEST = udpPacket('100.64.0.1', '10.0.0.5', 'hello');
 const ANSWER = udpPacket('10.0.0.5', '100.64.0.1', 'hello yourself');
@@ -90,6 +92,60 @@ describe('with a relay', () => {
     world.run(5_000);
     expectExchange(world);
   });
+});
+
+describe('with a relay and friendlier NATs', () => {
+  test('the path becomes direct, whatever carried the first packets', () => {
+    const { world } = relayedWorld(1, PORT_RESTRICTED);
+    world.run(1_000);
+    expect(world.connect()).toBe(true);
+    world.run(3_000);
+    expect(world.client.of('path-changed').at(-1)?.path.kind).toBe('direct');
+    expect(world.gateway.of('path-changed').at(-1)?.path.kind).toBe('direct');
+    expectExchange(world);
+  });
+
+  test('a direct path that dies is replaced by the relayed one before the connection fails', () => {
+    const { world } = relayedWorld(1, PORT_RESTRICTED);
+    world.run(1_000);
+    world.connect();
+    world.run(3_000);
+    const nats = ['203.0.113.7', '203.0.113.9'];
+    const isDirect = (address: string): boolean => nats.includes(address);
+    // The relay's answers come to the same public addresses.
+    world.network.isDelivered = ({ source, destination }) =>
+      source.address.startsWith('198.51.100.') || !isDirect(destination.address);
+    for (let second = 0; second < 40; second++) {
+      world.client.send(GATEWAY, REQUEST);
+      world.run(1_000);
+    }
+    expect(world.client.kinds()).not.toContain('connection-failed');
+    expect(world.client.of('path-changed').at(-1)?.path.kind).toBe('relayed');
+    expectExchange(world);
+  });
+
+  test.each([1, 2, 3, 4, 5, 6, 7, 8])(
+    'a tenth of what each hop carries may be lost (seed %d)',
+    (seed) => {
+      const { world } = relayedWorld(1, seed % 2 ? PORT_RESTRICTED : SYMMETRIC);
+      const random = new SeededRandom(seed);
+      world.network.isDelivered = () => random.next() > 0.1;
+      const isReady = (): boolean =>
+        world.gateway.node.snapshot().relays[0]?.hasAllocation === true;
+      expect(world.runUntil(isReady, 60_000)).toBe(true);
+      world.run(2_000);
+      world.authorize();
+      for (let second = 0; second < 120; second++) {
+        world.client.send(GATEWAY, REQUEST);
+        world.gateway.send(CLIENT, ANSWER);
+        world.run(1_000);
+      }
+      expect(world.gateway.packets.length).toBeGreaterThan(50);
+      expect(world.client.packets.length).toBeGreaterThan(50);
+      expect(world.client.kinds()).not.toContain('connection-failed');
+      expect(world.gateway.kinds()).not.toContain('connection-failed');
+    },
+  );
 });
 
 describe('migration', () => {

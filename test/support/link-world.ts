@@ -22,7 +22,14 @@ import type { CandidateEvent } from '../../src/link/signalling.ts';
 import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
 import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
 import { RelayMachine } from './relay-machine.ts';
-import { type Datagram, ep, type Nat, SYMMETRIC, VirtualNetwork } from './virtual-network.ts';
+import {
+  type Datagram,
+  ep,
+  type Nat,
+  type NatConfig,
+  SYMMETRIC,
+  VirtualNetwork,
+} from './virtual-network.ts';
 
 /** What a client is called on the gateway, and the other way round. */
 export const CLIENT: PeerId = peerId('client');
@@ -366,10 +373,13 @@ export function directWorld(
   );
 }
 
-/** Client and gateway behind symmetric NATs with a private address each, and relays. */
-export function relayedWorld(relayCount: number): { world: LinkWorld; relays: RelayMachine[] } {
+/** Client and gateway behind NATs, symmetric ones if not said otherwise, with a private address each, and relays. */
+export function relayedWorld(
+  relayCount: number,
+  behaviour: Omit<NatConfig, 'publicAddress'> = SYMMETRIC,
+): { world: LinkWorld; relays: RelayMachine[] } {
   const network = new VirtualNetwork();
-  const nat = (publicAddress: string): Nat => network.addNat({ ...SYMMETRIC, publicAddress });
+  const nat = (publicAddress: string): Nat => network.addNat({ ...behaviour, publicAddress });
   const world = new LinkWorld(
     network,
     { host: '10.1.0.2:52625', nat: nat('203.0.113.7'), knowsHost: false },

@@ -31,6 +31,12 @@ export const REQUEST_KEEPS_PAIR_MS = 15_000;
 
 // Implementation
 
+/** Checks of the peer on one pair without any on another: a controlling side with traffic makes them in 7.5 s. */
+const ABANDONING_REQUESTS = 5;
+const NEVER = Number.NEGATIVE_INFINITY;
+
+// Implementation
+
 /** A check that was sent a moment ago is probably under way: it gets that long before a request triggers the next. */
 const TRIGGERED_CHECK_DELAY_MS = 20;
 /** Per pair, so that requests whose responses are lost cannot chase each other for ever. */
@@ -43,7 +49,8 @@ export class CandidatePair {
   #checkState: CheckState = 'waiting';
   #nomination: Nomination = 'none';
   #attempts: CheckAttempt[] = [];
-  #lastRequestAt: Instant | undefined;
+  /** When the peer's last checks on it came, the newest last. */
+  #requestsAt: Instant[] = [];
   #nextCheckAt: Instant;
   #rtt: number | undefined;
   #triggered = 0;
@@ -91,7 +98,8 @@ export class CandidatePair {
    * RFC 8445 §7.3.1.4: the peer's NAT has let something out to us, so that a check like one that was lost may now come through.
    */
   noteRequest(now: Instant): void {
-    this.#lastRequestAt = now;
+    this.#requestsAt.push(now);
+    if (this.#requestsAt.length > ABANDONING_REQUESTS) this.#requestsAt.shift();
     const last = this.#attempts.at(-1);
     const isWanted = this.#checkState !== 'succeeded' && this.#triggered < MAX_TRIGGERED_CHECKS;
     if (!last || !isWanted) return;
@@ -138,9 +146,19 @@ export class CandidatePair {
     const last = this.#attempts.at(-1);
     if (!last || this.#unansweredCount() < timing.maxRetransmits) return undefined;
     const silentUntil = later(last.sentAt, retransmitDelayMs(timing, timing.maxRetransmits));
-    if (this.#lastRequestAt === undefined) return silentUntil;
-    const heardUntil = later(this.#lastRequestAt, REQUEST_KEEPS_PAIR_MS);
+    const lastRequestAt = this.#requestsAt.at(-1);
+    if (lastRequestAt === undefined) return silentUntil;
+    const heardUntil = later(lastRequestAt, REQUEST_KEEPS_PAIR_MS);
     return instant(Math.max(heardUntil, silentUntil));
+  }
+
+  /** The peer, which checks all its pairs at one pace, checked the other one several times since it last checked this one. */
+  isAbandonedFor(other: CandidatePair): boolean {
+    const since = this.#requestsAt.at(-1) ?? NEVER;
+    const [oldest] = other.#requestsAt;
+    return (
+      other.#requestsAt.length >= ABANDONING_REQUESTS && oldest !== undefined && oldest > since
+    );
   }
 
   get path(): string {

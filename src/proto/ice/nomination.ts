@@ -10,18 +10,30 @@ import { comparePairPriority } from './priority.ts';
  */
 export type IceState = 'new' | 'checking' | 'connected' | 'completed' | 'disconnected';
 
-/** The pair to use from now on; `undefined`: stay. `pairs` are ordered by descending priority. */
+/**
+ * The pair to use from now on; `undefined`: stay. `pairs` are ordered by descending priority.
+ *
+ * Deviates from connectivity 5.13 on the controlled side: a nominated pair that the controlling side checks no more, while it goes on
+ * checking another nominated one, does not count. Otherwise a gateway, which gives pairs up only after ten minutes, would go
+ * on sending over a dead path when its client has long moved to the next one.
+ */
 export function chooseBetterPair(
   pairs: readonly CandidatePair[],
   role: IceRole,
   selected: CandidatePair | undefined,
 ): CandidatePair | undefined {
-  const best = pairs.find((pair) =>
-    role === 'controlling' ? pair.checkState === 'succeeded' : pair.nomination !== 'none',
-  );
+  const usable =
+    role === 'controlling'
+      ? pairs.filter(({ checkState }) => checkState === 'succeeded')
+      : inUseByPeer(pairs.filter(({ nomination }) => nomination !== 'none'));
+  const [best] = usable;
   if (!best || best === selected) return undefined;
   const isEqual = selected && comparePairPriority(best.priority, selected.priority) === 0;
   return isEqual ? undefined : best;
+}
+
+function inUseByPeer(nominated: readonly CandidatePair[]): readonly CandidatePair[] {
+  return nominated.filter((pair) => !nominated.some((other) => pair.isAbandonedFor(other)));
 }
 
 /**

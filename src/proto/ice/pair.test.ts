@@ -191,6 +191,35 @@ describe('a better pair that works later', () => {
   });
 });
 
+describe('a path that dies while another works', () => {
+  it('is left by the controlled side as soon as the controlling side leaves it, and taken up again with it', () => {
+    const { world } = behind(PORT_RESTRICTED, PORT_RESTRICTED);
+    world.runFor(5_000);
+    const { gateway, network } = world;
+    const publicAddresses = ['198.51.100.7', '203.0.113.7'];
+    const isDirect = (address: string): boolean => publicAddresses.includes(address);
+    const direct = '192.168.1.5 198.51.100.7';
+    const path = (): string | undefined =>
+      gateway.events
+        .flatMap((event) => {
+          if (event.kind !== 'nominated') return [];
+          return [`${event.local.address} ${event.remote.address}`];
+        })
+        .at(-1);
+    expect(path()).toBe(direct);
+    const deadSince = network.now;
+    network.isDelivered = ({ source, destination }) =>
+      !(isDirect(destination.address) && !source.address.startsWith('192.0.2.'));
+    world.runFor(19_000);
+    expect(path()).toContain('192.0.2.');
+    const leftAt = gateway.events.findLast(({ kind }) => kind === 'nominated')?.at ?? network.now;
+    expect(leftAt - deadSince).toBeLessThan(16_500 + 1_600);
+    network.isDelivered = () => true;
+    world.runFor(20_000);
+    expect(path()).toBe(direct);
+  });
+});
+
 describe('a removed candidate', () => {
   it('connects again when it is added again', () => {
     const world = IceWorld.connect(new VirtualNetwork(), CLIENT, GATEWAY);
