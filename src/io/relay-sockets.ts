@@ -10,8 +10,8 @@ import { UdpError, UdpSocket } from './udp.ts';
 import { PlainUdpSocket } from './udp-plain.ts';
 
 // Implementation
-/** Of an allocation's socket. Those that listen have the add-on's default, ten times that. */
-const RELAY_RECEIVE_BUFFER = 2 * 1024 * 1024;
+/** Of an allocation's socket. The kernel takes memory only for what waits. */
+const RELAY_RECEIVE_BUFFER = 4 * 1024 * 1024;
 const LISTEN_RECEIVE_BUFFER = 16 * 1024 * 1024;
 
 /** Datagrams of a received run, and where they go. */
