@@ -4,10 +4,11 @@
 
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root } from './steps.mjs';
+
+const postject = join(root, 'node_modules', 'postject', 'dist', 'cli.js');
 
 // Specification: the marker that Node looks for in its own binary.
 const SENTINEL_FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
@@ -55,8 +56,8 @@ say('putting it into a copy of Node');
 rmSync(output, { force: true });
 copyFileSync(process.execPath, output);
 chmodSync(output, 0o755);
-const { inject } = createRequire(import.meta.url)('postject');
-await inject(output, 'NODE_SEA_BLOB', readFileSync(blob), { sentinelFuse: SENTINEL_FUSE });
+// As a child, because it warns about sections of Node's own that it does not understand.
+run(process.execPath, [postject, output, 'NODE_SEA_BLOB', blob, '--sentinel-fuse', SENTINEL_FUSE]);
 
 const check = spawnSync(output, ['--version'], { encoding: 'utf8' });
 if (check.status !== 0) fail(`the new executable does not run: ${check.stderr}`);

@@ -13,6 +13,7 @@ import { HealthServer } from '../io/health-server.ts';
 import { TunnelInterface } from '../io/interface.ts';
 import { LocalNetworkWatch, localAddresses } from '../io/local-network.ts';
 import { Loop } from '../io/loop.ts';
+import { shareNetAdmin } from '../io/native.ts';
 import { SystemResolver } from '../io/resolver.ts';
 import { DEFAULT_TUN_NAME, TunDevice } from '../io/tun.ts';
 import { DEFAULT_TUNNEL_PORT, TunnelSockets } from '../io/udp.ts';
@@ -125,7 +126,11 @@ export class GatewayProcess {
       notReady: () => this.#notReady(),
       snapshot: () => this.snapshot(),
     });
-    if (this.#config.manageFirewall) this.#firewall.apply();
+    if (this.#config.manageFirewall) {
+      // The child `nft` has no file capability; where we could not share ours, the firewall says what was refused.
+      shareNetAdmin();
+      this.#firewall.apply();
+    }
     this.#loop.useTun(this.#tun);
     this.#loop.useSockets(this.#sockets);
     this.#announceAddresses();

@@ -2,16 +2,21 @@
 
 import { Command } from 'commander';
 import type { Endpoint } from '../base/address.ts';
+import { FzError } from '../base/errors.ts';
 import { componentName, firezoneId, GATEWAY_IDENTITY } from '../io/identity.ts';
 import { parseLogFilter } from '../io/log-filter.ts';
 import { createLog } from '../io/log-sink.ts';
 import { requireNetAdmin, requireTunDeviceFile } from '../io/privileges.ts';
 import { gatewayToken } from '../io/token.ts';
 import { addGatewayOptions, type GatewayConfig, parseAddress } from './gateway-config.ts';
-import { programVersion, runProgram, runUntilEnd } from './program.ts';
+import { isBundled, programVersion, runProgram, runUntilEnd } from './program.ts';
 import { fetchState, formatState } from './status.ts';
 
 const NAME = 'firezone-gateway';
+
+export class NoCheckoutError extends FzError {
+  readonly code = 'FZ_ERR_NO_CHECKOUT';
+}
 
 async function run(config: GatewayConfig): Promise<void> {
   if (!config.skipPrivilegeCheck) requireNetAdmin(NAME);
@@ -54,6 +59,7 @@ function addLabCommand(program: Command): void {
     .allowUnknownOption()
     .allowExcessArguments()
     .action(async (_options: unknown, command: Command) => {
+      if (isBundled()) throw new NoCheckoutError('the lab runs from a checkout: npm start');
       const { labCommand } = await import('./lab/command.ts');
       await labCommand().parseAsync(command.args, { from: 'user' });
     });

@@ -15,6 +15,11 @@ export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 /** The bundled executable has no package file beside it; the bundler puts the version here. */
 declare const FIREZONE_BUNDLED_VERSION: string | undefined;
 
+/** Whether this is the single executable, which has no checkout around it. */
+export function isBundled(): boolean {
+  return typeof FIREZONE_BUNDLED_VERSION === 'string';
+}
+
 export function programVersion(): string {
   if (typeof FIREZONE_BUNDLED_VERSION === 'string') return FIREZONE_BUNDLED_VERSION;
   const manifest = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'package.json');
@@ -83,6 +88,6 @@ export function describeFailure(error: unknown): string {
 }
 
 function refuseExit(command: Command): void {
-  command.exitOverride();
+  command.exitOverride().showHelpAfterError();
   for (const child of command.commands) refuseExit(child);
 }

@@ -1,7 +1,8 @@
 // What the process may do: CAP_NET_ADMIN (real user 0 or the effective capability, operations 4 step 2) and /dev/net/tun.
 // Each thing that is missing is one sentence for the operator that says what to do.
 
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { isSea } from 'node:sea';
 import { FzError } from '../base/errors.ts';
 
 // Specification
@@ -27,9 +28,10 @@ export function hasNetAdmin(): boolean {
 /** Throws with what is missing for creating a TUN device and configuring the network. */
 export function requireNetAdmin(program: string): void {
   if (hasNetAdmin()) return;
+  const executable = isSea() ? process.execPath : `dist/${program} (made by npm run build)`;
   throw new PrivilegeError(
     `${program} needs the capability CAP_NET_ADMIN: run it as root (sudo), ` +
-      `or give the executable the capability: sudo setcap 'cap_net_admin+eip' <path of ${program}>`,
+      `or give the single executable the capability: sudo setcap 'cap_net_admin+eip' ${executable}`,
   );
 }
 
@@ -38,8 +40,11 @@ export function requireTunDeviceFile(): void {
     accessSync(TUN_DEVICE_FILE, constants.R_OK | constants.W_OK);
   } catch (cause) {
     throw new TunDeviceFileError(
-      `${TUN_DEVICE_FILE} is missing or not accessible: load the module (sudo modprobe tun), ` +
-        `or in a container pass --device ${TUN_DEVICE_FILE}`,
+      existsSync(TUN_DEVICE_FILE)
+        ? `${TUN_DEVICE_FILE} is closed to this user: sudo chmod 0666 ${TUN_DEVICE_FILE} ` +
+            '(the usual mode; making a device needs CAP_NET_ADMIN all the same)'
+        : `${TUN_DEVICE_FILE} is missing: load the module (sudo modprobe tun), ` +
+            `or in a container pass --device ${TUN_DEVICE_FILE}`,
       { cause },
     );
   }

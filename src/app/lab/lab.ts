@@ -46,7 +46,10 @@ const POLICY_SETTLES_MS = 1_200;
 /** The host that a second gateway of a scenario runs on. */
 const SPARE: LabHost = 'relay-2';
 
-const programs = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'bin');
+/** Of the checkout, from the source as well as from what is compiled. */
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+const programs = join(root, 'bin');
+const serverScript = join(root, 'dist', 'app', 'lab', 'resource-server.js');
 
 export class Lab {
   readonly network: LabNetwork;
@@ -259,8 +262,7 @@ export class Lab {
 
   #server(name: string, host: LabHost, plan: ResourceServerPlan): ManagedProcess {
     const logFile = join(this.folder, `${name}-server.log`);
-    const script = join(dirname(fileURLToPath(import.meta.url)), 'resource-server.js');
-    const args = [script, JSON.stringify(plan)];
+    const args = [serverScript, JSON.stringify(plan)];
     return new ManagedProcess({
       name: `${name} server`,
       logFile,
