@@ -8,6 +8,7 @@ process.exit(
     ['layers and types', 'node', [tsc, '-b']],
     ['npm test', 'npm', ['test']],
     ['foreign programs', 'node', [vitest, 'run', '--config', 'vitest.interop.config.ts']],
+    ['one executable', 'node', ['scripts/single-executable.mjs']],
     ['end to end', 'node', [vitest, 'run', '--config', 'vitest.e2e.config.ts']],
     ['the lab proves itself', 'node', ['bin/firezone-gateway', 'lab', '--check']],
   ]),

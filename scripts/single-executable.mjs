@@ -46,7 +46,7 @@ writeFileSync(
     output: blob,
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
-    useCodeCache: false,
+    useCodeCache: true,
     assets: { 'firezone.node': join(root, 'build', 'firezone.node') },
   }),
 );
