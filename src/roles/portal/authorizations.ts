@@ -52,7 +52,10 @@ export class AuthorizationBook {
   readonly #rows = new Map<GatewayId, Map<ClientId, Map<ResourceId, AuthorizationRow>>>();
   /** The expiry each gateway was told last, by row key. */
   readonly #announced = new Map<string, UnixMillis>();
-  /** By client session and resource: the newest request wins (portal 10.8.1 step 4). */
+  /**
+   * By client session and resource: the newest request wins (portal 10.8.1 step 4). All wait equally long, so that the order
+   * of the map is the order of the deadlines; likewise below.
+   */
   readonly #pending = new Map<string, PendingAuthorization>();
   readonly #refs = new Map<string, Ref>();
   readonly #refsOfClient = new Map<SessionId, number>();
@@ -68,12 +71,13 @@ export class AuthorizationBook {
   handleTimeout(now: Instant): PendingAuthorization[] {
     const late: PendingAuthorization[] = [];
     for (const [key, pending] of this.#pending) {
-      if (pending.deadline > now) continue;
+      if (pending.deadline > now) break;
       this.#pending.delete(key);
       late.push(pending);
     }
     for (const [ref, { expiresAt }] of this.#refs) {
-      if (expiresAt <= now) this.#forgetRef(ref);
+      if (expiresAt > now) break;
+      this.#forgetRef(ref);
     }
     return late;
   }
@@ -85,6 +89,7 @@ export class AuthorizationBook {
     const key = pendingKey(client, row.resourceId);
     const deadline = later(now, AUTHORIZATION_TIMEOUT_MS);
     const heldCandidates = this.#pending.get(key)?.heldCandidates ?? [];
+    this.#pending.delete(key);
     this.#pending.set(key, { row, client, deadline, heldCandidates });
     return this.#newRef(key, row.gatewayId, client, now);
   }
@@ -198,10 +203,9 @@ export class AuthorizationBook {
   }
 
   pollTimeout(): Instant | undefined {
-    let next: Instant | undefined;
-    for (const { deadline } of this.#pending.values()) next = earliest(next, deadline);
-    for (const { expiresAt } of this.#refs.values()) next = earliest(next, expiresAt);
-    return next;
+    const [pending] = this.#pending.values();
+    const [ref] = this.#refs.values();
+    return earliest(pending?.deadline, ref?.expiresAt);
   }
 
   get pendingCount(): number {

@@ -133,13 +133,7 @@ export class Portal {
     failLate(state, state.book.handleTimeout(now));
     expireRows(state, now);
     if (state.presence.handleTimeout(now)) this.#announceRelays();
-    const at = state.at(now);
-    for (const session of state.sessions.all()) {
-      if (session.tokenExpiresAt !== undefined && session.tokenExpiresAt <= at) {
-        session.tokenExpiresAt = undefined;
-        expireSession(state, session);
-      }
-    }
+    for (const session of state.sessions.takeExpired(state.at(now))) expireSession(state, session);
     if (this.#nextRuleEnd !== undefined && this.#nextRuleEnd <= now) {
       this.#armRuleEnd(now);
       for (const client of state.sessions.joinedClients()) updateClient(state, client, now);
@@ -152,6 +146,9 @@ export class Portal {
     this.#state.policy = policy;
     this.#armRuleEnd(now);
     reconcile(this.#state, before, now);
+    if (before.account === policy.account) return;
+    // portal 10.8.4: only `init` carries the account's name.
+    for (const gateway of this.#state.sessions.joinedGateways()) this.#pushGatewayInit(gateway);
   }
 
   /** Tokens in the store were made or revoked. */
@@ -168,10 +165,8 @@ export class Portal {
     let next = earliest(book.pollTimeout(), presence.pollTimeout(), this.#nextRuleEnd);
     const expiry = book.nextExpiry();
     if (expiry !== undefined) next = earliest(next, this.#state.instantOf(expiry));
-    for (const { tokenExpiresAt } of sessions.all()) {
-      if (tokenExpiresAt !== undefined)
-        next = earliest(next, this.#state.instantOf(tokenExpiresAt));
-    }
+    const sessionEnd = sessions.nextTokenExpiry();
+    if (sessionEnd !== undefined) next = earliest(next, this.#state.instantOf(sessionEnd));
     return next;
   }
 
@@ -192,20 +187,24 @@ export class Portal {
   }
 
   #joinGateway(session: GatewaySession, now: Instant): JoinOutcome {
-    const { book, outbox, presence, views, log } = this.#state;
     expireRows(this.#state, now);
+    session.joined = true;
+    this.#pushGatewayInit(session);
+    resendPending(this.#state, session, now);
+    this.#state.log.info('connected', describe(session));
+    return { kind: 'ok' };
+  }
+
+  #pushGatewayInit(session: GatewaySession): void {
+    const { book, outbox, presence, views } = this.#state;
     const rows = book.rowsOf(session.gatewayId);
     const relays = presence.select(session.site.location);
-    session.joined = true;
     session.knownRelays = knownRelays(relays);
     outbox.toGateway(session, {
       event: 'init',
       payload: gatewayInit(views, session, relays, rows),
     });
     for (const row of rows) book.noteAnnounced(row);
-    resendPending(this.#state, session, now);
-    log.info('connected', describe(session));
-    return { kind: 'ok' };
   }
 
   #joinClient(session: ClientSession, now: Instant): JoinOutcome {

@@ -152,6 +152,15 @@ describe('edits of the policy', () => {
     expect(gateway.inbox).toEqual([]);
   });
 
+  test('another account name is a new init for gateways', () => {
+    const { bench, client, gateway } = connected();
+    bench.setPolicy({ ...basePolicy(), account: 'other' });
+    const init = gateway.take('init');
+    expect(init.account_slug).toBe('other');
+    expect(init.authorizations).toHaveLength(2);
+    expect([...gateway.inbox, ...client.inbox]).toEqual([]);
+  });
+
   test('a token that is taken out ends those who use it, and no others', () => {
     const { bench, gateway, client } = connected();
     const other = bench.gateway('other', 44, { token: 'away-token' });

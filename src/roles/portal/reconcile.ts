@@ -2,7 +2,6 @@
 // carries any more are rejected at their gateways, gateways learn new filters, clients learn what they may see now. What
 // stays granted is not touched, so flows that keep their permission do not notice.
 
-import { formatNetwork } from '../../base/address.ts';
 import type { Instant } from '../../base/time.ts';
 import { grantOf } from './admission.ts';
 import { reannounce, revoke } from './grants.ts';
@@ -17,7 +16,7 @@ import {
 import type { ClientSession, Session } from './sessions.ts';
 import type { PortalState } from './state.ts';
 import type { AuthorizationRow } from './store.ts';
-import { clientInterface, clientResource, gatewayResource } from './views.ts';
+import { clientInterface, gatewayResource } from './views.ts';
 
 /** `before` is the policy that was in force; the state holds the new one. */
 export function reconcile(state: PortalState, before: Policy, now: Instant): void {
@@ -39,7 +38,7 @@ function recheckSession(state: PortalState, session: Session, now: Instant): voi
   const grant = grantOf(session.tokenHash, policy, state.store, state.at(now));
   const isOwned = grant?.kind === session.role && refreshOwner(policy, session, grant.owner);
   if (!grant || !isOwned) return expireSession(state, session);
-  session.tokenExpiresAt = grant.expiresAt;
+  state.sessions.setTokenExpiry(session, grant.expiresAt);
 }
 
 function refreshOwner(policy: Policy, session: Session, owner: string): boolean {
@@ -125,11 +124,10 @@ export function updateClient(state: PortalState, client: ClientSession, now: Ins
     state.outbox.toClient(client, { event: 'resource_deleted', payload: id });
   }
   for (const resource of visible) {
-    const payload = clientResource(resource);
-    const text = textOf(payload);
+    const { view, text } = state.clientView(resource);
     if (client.shown.get(resource.id) === text) continue;
     client.shown.set(resource.id, text);
-    state.outbox.toClient(client, { event: 'resource_created_or_updated', payload });
+    state.outbox.toClient(client, { event: 'resource_created_or_updated', payload: view });
   }
   const view = clientInterface(state.policy, client);
   const text = JSON.stringify(view);
@@ -142,12 +140,7 @@ export function updateClient(state: PortalState, client: ClientSession, now: Ins
 export function noteShown(state: PortalState, client: ClientSession, now: Instant): void {
   client.shown.clear();
   for (const resource of visibleResources(state.policy, client.actor, state.at(now))) {
-    client.shown.set(resource.id, textOf(clientResource(resource)));
+    client.shown.set(resource.id, state.clientView(resource).text);
   }
   client.shownInterface = JSON.stringify(clientInterface(state.policy, client));
-}
-
-function textOf(view: ReturnType<typeof clientResource>): string {
-  const address = view.type === 'cidr' ? formatNetwork(view.address) : '';
-  return JSON.stringify([view, address]);
 }

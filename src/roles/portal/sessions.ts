@@ -16,7 +16,7 @@ export type SessionId = Brand<number, 'PortalSessionId'>;
 interface SessionCommon {
   readonly id: SessionId;
   readonly tokenHash: string;
-  /** When the token ends; the session ends with it. */
+  /** When the token ends; the session ends with it. Changed through `SessionTable.setTokenExpiry` only. */
   tokenExpiresAt: UnixMillis | undefined;
   readonly remoteIp: IpAddress | undefined;
   readonly userAgent: string;
@@ -70,6 +70,7 @@ export class SessionTable {
   readonly #gateways = new Map<GatewayId, GatewaySession>();
   readonly #clients = new Map<ClientId, ClientSession>();
   readonly #relays = new Map<RelayId, RelaySession>();
+  #nextTokenExpiry: UnixMillis | undefined | 'unknown';
 
   /**
    * A gateway holds its id from the upgrade on, a client from its join on. Returns the gateway session that gives way to this
@@ -78,6 +79,7 @@ export class SessionTable {
   add(session: Session): GatewaySession | undefined {
     assert(!this.#sessions.has(session.id), 'a session id is used once');
     this.#sessions.set(session.id, session);
+    this.#nextTokenExpiry = 'unknown';
     if (session.role !== 'gateway') return undefined;
     const before = this.#gateways.get(session.gatewayId);
     this.#gateways.set(session.gatewayId, session);
@@ -101,6 +103,7 @@ export class SessionTable {
   /** Returns whether the session still spoke for its device. */
   remove(session: Session): boolean {
     this.#sessions.delete(session.id);
+    this.#nextTokenExpiry = 'unknown';
     switch (session.role) {
       case 'gateway':
         return this.#gateways.get(session.gatewayId) === session
@@ -115,6 +118,34 @@ export class SessionTable {
           ? this.#relays.delete(session.relayId)
           : false;
     }
+  }
+
+  setTokenExpiry(session: Session, expiresAt: UnixMillis | undefined): void {
+    session.tokenExpiresAt = expiresAt;
+    this.#nextTokenExpiry = 'unknown';
+  }
+
+  nextTokenExpiry(): UnixMillis | undefined {
+    if (this.#nextTokenExpiry === 'unknown') {
+      this.#nextTokenExpiry = undefined;
+      for (const { tokenExpiresAt: end } of this.#sessions.values()) {
+        if (
+          end !== undefined &&
+          (this.#nextTokenExpiry === undefined || end < this.#nextTokenExpiry)
+        )
+          this.#nextTokenExpiry = end;
+      }
+    }
+    return this.#nextTokenExpiry;
+  }
+
+  /** Sessions whose token is over, each once. */
+  takeExpired(at: UnixMillis): Session[] {
+    const next = this.nextTokenExpiry();
+    if (next === undefined || next > at) return [];
+    const expired = this.all().filter(({ tokenExpiresAt: end }) => end !== undefined && end <= at);
+    for (const session of expired) this.setTokenExpiry(session, undefined);
+    return expired;
   }
 
   get(id: SessionId): Session | undefined {

@@ -6,13 +6,14 @@ import type { CryptoProvider } from '../../base/crypto.ts';
 import type { Log } from '../../base/log.ts';
 import type { Random } from '../../base/random.ts';
 import type { Instant, UnixMillis, WallClock } from '../../base/time.ts';
+import type { ClientResource } from '../../wire/portal/resources.ts';
 import { AuthorizationBook } from './authorizations.ts';
 import { Outbox } from './outbox.ts';
-import { EMPTY_POLICY, type Policy, type Rule, type TokenGrant } from './policy.ts';
+import { EMPTY_POLICY, type Policy, type Resource, type Rule, type TokenGrant } from './policy.ts';
 import { RelayPresence } from './presence.ts';
 import { SessionTable } from './sessions.ts';
 import type { PortalStore } from './store.ts';
-import { FAR_FUTURE, type ViewContext } from './views.ts';
+import { clientResource, FAR_FUTURE, type ViewContext } from './views.ts';
 
 /** Why something a peer sent had no effect. */
 export type PortalDrop =
@@ -26,6 +27,12 @@ export type PortalDrop =
   | 'too-many-requests'
   | 'too-many-candidates'
   | 'connect-refused';
+
+export interface ClientView {
+  readonly view: ClientResource;
+  /** Equal for equal views. */
+  readonly text: string;
+}
 
 export interface PortalConfig {
   /** As components reach the portal; for the flow-log settings. */
@@ -52,7 +59,9 @@ export class PortalState {
   readonly book: AuthorizationBook;
   readonly outbox: Outbox = new Outbox();
   readonly counters: Counters<PortalDrop> = new Counters();
-  policy: Policy = EMPTY_POLICY;
+  #policy: Policy = EMPTY_POLICY;
+  /** How clients see the resources of the policy: the same for all of them, so made once. */
+  readonly #clientViews = new Map<Resource, ClientView>();
   readonly #wallClock: WallClock;
   readonly #ingestKey: Uint8Array;
 
@@ -67,6 +76,25 @@ export class PortalState {
     this.book = new AuthorizationBook(deps.crypto, deps.store);
     // Nobody takes these tokens back, so their key may end with the process.
     this.#ingestKey = deps.crypto.randomBytes(32);
+  }
+
+  get policy(): Policy {
+    return this.#policy;
+  }
+
+  set policy(policy: Policy) {
+    this.#policy = policy;
+    this.#clientViews.clear();
+  }
+
+  clientView(resource: Resource): ClientView {
+    let known = this.#clientViews.get(resource);
+    if (!known) {
+      const view = clientResource(resource);
+      known = { view, text: JSON.stringify(view) };
+      this.#clientViews.set(resource, known);
+    }
+    return known;
   }
 
   at(now: Instant): UnixMillis {
