@@ -212,6 +212,17 @@ export class NatTable {
     return session * ROW.stride + ROW.outside;
   }
 
+  /** Whether a session changes nothing: it only keeps its tuple from being given to another (data-plane 17.11). */
+  isIdentity(session: number): boolean {
+    const row = session * ROW.stride;
+    const rows = this.#rows;
+    for (let i = 0; i < 5; i++) {
+      if (int32At(rows, row + ROW.inside + i) !== int32At(rows, row + ROW.outside + i))
+        return false;
+    }
+    return true;
+  }
+
   insidePortOf(session: number): number {
     return int32At(this.#rows, session * ROW.stride + ROW.insidePort);
   }
@@ -329,7 +340,10 @@ export class NatTable {
     const insideKey = tupleKey(transport, int32At(rows, row + ROW.insidePort));
     this.#byInside.delete(rows, row + ROW.inside, insideKey);
     this.#byOutside.delete(rows, row + ROW.outside, outsideKey);
-    this.#expired.remember(rows, row + ROW.outside, outsideKey, now);
+    // Without translation there is nothing that a late reply could reveal.
+    if (!this.isIdentity(session)) {
+      this.#expired.remember(rows, row + ROW.outside, outsideKey, now);
+    }
     rows[row + ROW.transport] = 0;
     rows[row + ROW.nextFree] = this.#free;
     this.#free = session;

@@ -129,6 +129,12 @@ export class Access {
     this.#deps.link.removeConnection(client.peer, now);
   }
 
+  /** An invariant broke while the client was served. It may ask the portal again. */
+  handleFault(client: ClientPeer, now: Instant): void {
+    this.#forget(client, 'fault');
+    this.#deps.link.closeConnection(client.peer, writeControlPacket({ kind: 'goodbye' }), now);
+  }
+
   /** All answers of the policy are asked for again. */
   renewPolicies(): void {
     for (const client of this.clients) client.notePolicyChanged();

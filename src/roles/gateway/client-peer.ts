@@ -107,7 +107,8 @@ export class ClientPeer {
     const answer = this.#classify(packet, DESTINATION_WORDS, packet.destinationPort);
     if (answer !== 'allowed') return answer;
     if (isProxyWords(addresses, DESTINATION_WORDS)) return this.#translate(view, packet, now);
-    this.nat.noteUntranslated(packet);
+    if (this.translations.isReal(addresses, DESTINATION_WORDS)) this.#reserve(view, packet, now);
+    else this.nat.noteUntranslated(packet);
     return 'forward';
   }
 
@@ -153,6 +154,21 @@ export class ClientPeer {
     return 'forward';
   }
 
+  /**
+   * A flow to an address that is also a domain's: it gets a session of its own, so that its replies and those of translated flows
+   * are kept apart even with equal ports or echo identifiers (data-plane 17.11). As a rule the session changes nothing.
+   */
+  #reserve(view: DataView, packet: ParsedPacket, now: Instant): void {
+    const { nat } = this;
+    let session = nat.findToResource(packet, now);
+    if (session === NAT.unknown) {
+      session = nat.allocate(packet, packet.addresses, DESTINATION_WORDS, now);
+    }
+    if (session >= 0 && nat.outsidePortOf(session) !== packet.sourcePort) {
+      setSourcePort(view, packet, nat.outsidePortOf(session));
+    }
+  }
+
   /** Steps 6, 7, 10 to 12: errors need no resource; those about a translated flow are translated (data-plane 10). */
   #decideError(
     slab: Uint8Array,
@@ -164,7 +180,7 @@ export class ClientPeer {
     if (!parseEmbeddedPacket(view, packet, about)) return 'unsupported-icmp';
     const session = this.nat.findOfError(about, about.sourcePort, now);
     if (session === NAT.expired) return 'expired-session';
-    if (session >= 0) {
+    if (session >= 0 && !this.nat.isIdentity(session)) {
       const client = packet.version === 4 ? this.addresses.ipv4 : this.addresses.ipv6;
       return writeTranslatedError(slab, packet, about, { nat: this.nat, session, client });
     }

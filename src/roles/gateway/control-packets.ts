@@ -110,14 +110,15 @@ export class ControlPackets {
       this.#answer(client, setup, 'inactive', now);
       return;
     }
-    const { wasReset } = applySetup(client, checked, result.addresses, now);
-    if (wasReset) {
+    const applied = applySetup(client, checked, result.addresses, now);
+    const { addresses, refused } = applied;
+    if (applied.wasReset) {
       counts.add('nat-resets');
       log.info('a client numbered its domains anew', { client: client.id });
     }
     counts.add('domains-set-up');
-    const { addresses } = result;
-    events.push({ kind: 'domain-set-up', client: client.id, domain, addresses });
+    counts.add('domain-addresses-refused', refused.length);
+    events.push({ kind: 'domain-set-up', client: client.id, domain, addresses, refused });
     this.#answer(client, setup, 'active', now);
   }
 

@@ -63,6 +63,7 @@ export type GatewayCount =
   | 'domains-set-up'
   | 'domains-refused'
   | 'domain-queries-failed'
+  /** Loopback, link-local, tunnel and other addresses that no name may lead to. */
+  | 'domain-addresses-refused'
   | 'nat-resets'
-  | 'authorizations-without-relay'
-  | 'too-many-clients';
+  | 'authorizations-without-relay';

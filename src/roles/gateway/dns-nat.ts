@@ -3,36 +3,17 @@
 // Beyond the reference: proxy addresses are validated, the pattern is checked before anything is resolved or forgotten
 // (data-plane 17.1, 17.2, 17.23), and a name cannot point back into the tunnel or at this host.
 
-import {
-  type IpAddress,
-  type IpNetwork,
-  networkContains,
-  parseNetwork,
-} from '../../base/address.ts';
+import type { IpAddress } from '../../base/address.ts';
 import { type ResourceId, resourceId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
-import {
-  isProxyAddress,
-  isSentinelAddress,
-  isTunnelAddress,
-} from '../../wire/control/address-plan.ts';
+import { isProxyAddress, isSentinelAddress } from '../../wire/control/address-plan.ts';
 import type { AssignedIps } from '../../wire/control/p2p-control.ts';
 import { dnsKey, dnsLabels } from '../../wire/dns/name.ts';
 import type { ClientPeer } from './client-peer.ts';
+import { usableAddress } from './real-address.ts';
 
 // Specification (data-plane 9.1)
 const MAX_PROXY_ADDRESSES = 8;
-
-// Implementation
-/** A name in somebody else's hands must not lead to this host, to other peers, or to no one place. */
-const NEVER_REAL: readonly IpNetwork[] = [
-  '0.0.0.0/8',
-  '127.0.0.0/8',
-  '224.0.0.0/3',
-  '::/127',
-  '::ffff:0:0/96',
-  'ff00::/8',
-].flatMap((text) => parseNetwork(text) ?? []);
 
 /** A set-up that was checked against the client's authorizations. */
 export interface DomainSetup {
@@ -64,32 +45,42 @@ export function checkSetup(client: ClientPeer, event: AssignedIps): DomainSetup 
   return { resource, domain, key: dnsKey(domain), proxies: proxyIps };
 }
 
+export interface AppliedSetup {
+  /** The client had numbered its domains anew. */
+  readonly wasReset: boolean;
+  readonly addresses: readonly IpAddress[];
+  /** Addresses that are never used. */
+  readonly refused: readonly IpAddress[];
+}
+
 /** Maps the proxies to what the domain resolved to. The setup must have been checked just now. */
 export function applySetup(
   client: ClientPeer,
   setup: DomainSetup,
   addresses: readonly IpAddress[],
   now: Instant,
-): { readonly wasReset: boolean } {
+): AppliedSetup {
+  const real: IpAddress[] = [];
+  const refused: IpAddress[] = [];
+  for (const address of addresses) {
+    const usable = usableAddress(address);
+    if (usable === undefined) refused.push(address);
+    else real.push(usable);
+  }
   const { translations, authorizations, nat } = client;
   const wasReset = translations.isReassigned(setup.key, setup.proxies);
   if (wasReset) {
     translations.clear();
     nat.clear();
   }
-  const { removedAny } = translations.map(setup, addresses.filter(canBeReal), now);
+  const { removedAny } = translations.map(setup, real, now);
   if (wasReset || removedAny) {
     authorizations.refreshRoutes();
   } else {
     authorizations.addRoutes(setup.proxies.flatMap((proxy) => translations.get(proxy) ?? []));
   }
   client.notePolicyChanged();
-  return { wasReset };
-}
-
-function canBeReal(address: IpAddress): boolean {
-  if (isTunnelAddress(address) || isProxyAddress(address)) return false;
-  return !NEVER_REAL.some((network) => networkContains(network, address));
+  return { wasReset, addresses: real, refused };
 }
 
 /** In the proxy range, no sentinels, no duplicates, not too many (data-plane 17.1). */

@@ -52,21 +52,6 @@ describe('mapping', () => {
     ['both', ['10.0.0.9', '2001:db8::1'], ['.9', '.9', '.9', '.9'], '2001:db8::1'],
     ['duplicates', ['10.0.0.9', '10.0.0.9', '10.0.0.10'], ['.9', '.10', '.9', '.10'], undefined],
     ['nothing', [], undefined, undefined],
-    [
-      'loopback, multicast, tunnel and mapped addresses',
-      [
-        '127.0.0.1',
-        '0.0.0.0',
-        '224.0.0.1',
-        '100.64.0.6',
-        '100.96.0.1',
-        '::1',
-        '::ffff:10.0.0.1',
-        'fd00:2021:1111::6',
-      ],
-      undefined,
-      undefined,
-    ],
   ])('%s', (_, addresses, v4, v6) => {
     const world = worldWith('db.test');
     expect(world.setUp('db', 'db.test', PROXIES, addresses)).toBe('active');
@@ -74,6 +59,32 @@ describe('mapping', () => {
       V4.map((_p, i) => v4 && `10.0.0${v4[i]}`),
     );
     for (const proxy of V6) expect(realOf(world, proxy)).toBe(v6);
+  });
+
+  test.each([
+    '127.0.0.1',
+    '0.0.0.0',
+    '169.254.169.254',
+    '100.64.0.6',
+    '100.96.0.1',
+    '100.64.0.2',
+    '224.0.0.251',
+    '255.255.255.255',
+    '::1',
+    '::',
+    '::ffff:127.0.0.1',
+    'fe80::1',
+    '64:ff9b::7f00:1',
+    'ff02::1',
+    'fd00:2021:1111::6',
+  ])('a name that leads to %s does not lead there', (special) => {
+    const world = worldWith('db.test');
+    world.setUp('db', 'db.test', PROXIES, [special]);
+    for (const proxy of PROXIES) expect(realOf(world, proxy)).toBeUndefined();
+    expect(world.gateway.snapshot().counts['domain-addresses-refused']).toBe(1);
+    world.advance(2_000);
+    world.setUp('db', 'db.test', PROXIES, [special, '10.2.0.5', '::ffff:10.2.0.5']);
+    expect(V4.map((proxy) => realOf(world, proxy))).toEqual(V4.map(() => '10.2.0.5'));
   });
 
   test('a refresh moves new flows only', () => {

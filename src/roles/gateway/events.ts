@@ -19,6 +19,8 @@ export type RevocationReason =
   | 'client-replaced'
   /** The client said goodbye. */
   | 'client-left'
+  /** A bug of ours showed while the client was served. */
+  | 'fault'
   | 'shut-down';
 
 export type GatewayEvent =
@@ -52,6 +54,8 @@ export type GatewayEvent =
       readonly client: ClientId;
       readonly domain: string;
       readonly addresses: readonly IpAddress[];
+      /** Addresses it resolved to that are never used, such as loopback. */
+      readonly refused: readonly IpAddress[];
     };
 
 export type ResolveResult =

@@ -93,11 +93,13 @@ export class Gateway implements TunnelRole {
 
   handleSuperPackets(batch: ReceiveBatch, now: Instant): void {
     this.#traffic.handleSuperPackets(batch, now);
+    this.#traffic.takeServed();
     this.#drainLink(now);
   }
 
   handleTunPackets(batch: TunBatch, now: Instant): void {
     this.#traffic.handleTunPackets(batch, now);
+    this.#traffic.takeServed();
     this.#drainLink(now);
   }
 
@@ -165,10 +167,17 @@ export class Gateway implements TunnelRole {
     this.#drainLink(now);
   }
 
-  /** A bug showed while packets were handled. Nothing of it belongs to one client alone, so the process ends. */
-  handleFault(error: InvariantError): boolean {
-    this.#log.error('an invariant of the gateway broke', { message: error.message });
-    return false;
+  /** A bug showed while packets were handled: the client that was served is dropped, the others go on. */
+  handleFault(error: InvariantError, now: Instant): boolean {
+    const client = this.#traffic.takeServed();
+    if (!client) return false;
+    this.#log.error('an invariant broke while a client was served', {
+      client: client.id,
+      message: error.message,
+    });
+    this.#access.handleFault(client, now);
+    this.#drainLink(now);
+    return true;
   }
 
   /** Addresses of the host: candidates of our own, and out of reach for Internet resources. */

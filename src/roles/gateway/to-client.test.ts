@@ -16,6 +16,7 @@ import { checksumsAreRight, ip, parsed } from '../../../test/support/packets.ts'
 import { vector } from '../../../test/vectors/data-plane.ts';
 import { addressFromWords } from '../../base/address.ts';
 import { toHex } from '../../base/bytes.ts';
+import { InvariantError } from '../../base/errors.ts';
 import { writeControlPacket } from '../../wire/control/p2p-control.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
 import {
@@ -366,5 +367,75 @@ describe('details', () => {
       }),
     );
     expect(world.drops()).toEqual({ 'expired-session': 1 });
+  });
+
+  test('pings with one identifier to an address and to two names for it find their own way back', () => {
+    const world = new GatewayWorld();
+    world.authorize(dns('names', '*.test'));
+    world.authorize(cidr('lan', '10.2.0.0/24'));
+    world.setUp('names', 'a.test', ['100.96.0.1'], ['10.2.0.9']);
+    world.setUp('names', 'b.test', ['100.96.0.2'], ['10.2.0.9']);
+    const targets = ['10.2.0.9', '100.96.0.1', '100.96.0.2'];
+    const sent = targets.map((to) => {
+      const ping = writeEchoPacket({
+        source: ip(ALICE.ipv4),
+        destination: ip(to),
+        kind: 'request',
+        identifier: 1,
+        sequence: 9,
+      });
+      const { forwarded = NOTHING } = world.fromClient(ping);
+      expect(addressFromWords(parsed(forwarded).addresses, 4)).toBe('10.2.0.9');
+      return parsed(forwarded).sourcePort;
+    });
+    expect(new Set(sent).size).toBe(3);
+    const answers = sent.map((identifier) => {
+      const pong = writeEchoPacket({
+        source: ip('10.2.0.9'),
+        destination: ip(ALICE.ipv4),
+        kind: 'reply',
+        identifier,
+        sequence: 9,
+      });
+      const { sealed = NOTHING } = world.fromTun(pong);
+      expect(parsed(sealed).sourcePort).toBe(1);
+      expect(checksumsAreRight(sealed)).toBe(true);
+      return sourceOf(sealed);
+    });
+    expect(answers).toEqual(targets);
+  });
+
+  test('a flow to an address that a name has, too, is not cut off when its session ends', () => {
+    const world = worldWithDomain();
+    world.authorize(cidr('lan', '10.20.0.0/16'));
+    const { forwarded = NOTHING } = world.fromClient(request('10.20.30.40', 443));
+    expect(toHex(forwarded)).toBe(toHex(request('10.20.30.40', 443)));
+    world.advance(61_000);
+    expect(sourceOf(world.fromTun(reply('10.20.30.40', 443)).sealed)).toBe('10.20.30.40');
+    const error = writeIcmpPacket({
+      source: ip('192.0.2.1'),
+      destination: ip(ALICE.ipv4),
+      type: 3,
+      code: 1,
+      payload: forwarded,
+    });
+    world.fromClient(request('10.20.30.40', 443));
+    expect(toHex(world.fromTun(error).sealed ?? NOTHING)).toBe(toHex(error));
+  });
+
+  test('an invariant that breaks costs the client that was served, and no other', () => {
+    const world = worldWithDomain();
+    world.authorize(cidr('lan', '10.0.0.0/24'), { client: BOB });
+    world.fromTun(reply('10.0.0.1', 9));
+    expect(world.gateway.handleFault(new InvariantError('nobody is served'), world.now)).toBe(
+      false,
+    );
+    world.link.sendSlot = () => {
+      throw new InvariantError('broken');
+    };
+    expect(() => world.fromTun(reply('10.0.0.1', 9, BOB.ipv4))).toThrow('broken');
+    expect(world.gateway.handleFault(new InvariantError('broken'), world.now)).toBe(true);
+    expect(world.link.calls.at(-1)).toBe('close bob 2');
+    expect(world.gateway.snapshot().clients.map(({ id }) => id)).toEqual(['alice']);
   });
 });

@@ -52,6 +52,8 @@ export class Traffic {
   readonly #counts: Counters<GatewayCount>;
   readonly #packet = new ParsedPacket();
   readonly #toTun: Uint8Array[] = [];
+  /** Whose packet is being decided, for the case that an invariant breaks meanwhile. */
+  #serving: ClientPeer | undefined;
 
   constructor({ link, clients, control, counts }: TrafficDeps) {
     this.#link = link;
@@ -109,6 +111,7 @@ export class Traffic {
       }
       const client = this.#recipient(view);
       if (!client) continue;
+      this.#serving = client;
       const decision = client.decideToClient(batch.slab, view, packet, now);
       if (decision !== 'forward') {
         this.#sendOrDrop(client, decision, now);
@@ -121,6 +124,13 @@ export class Traffic {
       client.traffic.noteToClient(int32At(rows, row + TUN_PACKET.length), 1);
       if (slot < 0) this.#sendAlone(client, batch, i, now);
     }
+  }
+
+  /** The client that was served when an invariant broke. */
+  takeServed(): ClientPeer | undefined {
+    const served = this.#serving;
+    this.#serving = undefined;
+    return served;
   }
 
   pollTunPacket(): Uint8Array | undefined {
@@ -140,6 +150,7 @@ export class Traffic {
     if (isMulticast(packet)) return this.#drop('multicast');
     const client = peer === undefined ? undefined : this.#clients.get(peer);
     if (!client) return this.#drop('no-peer');
+    this.#serving = client;
     if (isControlPacket(view, packet.offset, packet.length)) {
       const copy = slab.slice(packet.offset, packet.offset + packet.length);
       this.#control.handlePacket(client, copy, now);

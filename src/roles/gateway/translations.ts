@@ -12,6 +12,8 @@ import { WordTable } from '../../base/word-table.ts';
 // Implementation
 /** Four thousand domains of eight addresses for one client. */
 export const MAX_TRANSLATIONS = 32_768;
+/** Real addresses out of use that are remembered, for sessions that still go there. */
+const SPARE_REALS = 1_024;
 
 export interface Translation {
   readonly proxy: IpAddress;
@@ -47,10 +49,13 @@ export class Translations {
   readonly #freeEntries: number[] = [];
   /** Proxies by domain; the domain set up last is last. */
   readonly #domains = new Map<string, Domain>();
+  /** Real addresses that are or were in use; values mean nothing. */
+  readonly #reals: WordTable;
   readonly #probe = new Int32Array(4);
 
   constructor(seed: number) {
     this.#byWords = new WordTable(seed);
+    this.#reals = new WordTable(seed ^ 0x165667b1);
   }
 
   get count(): number {
@@ -65,6 +70,11 @@ export class Translations {
   find(words: Int32Array, index: number): Translation | undefined {
     const entry = this.#byWords.get(words, index, 0);
     return entry < 0 ? undefined : this.#entries[entry];
+  }
+
+  /** Hot: whether the address at `index` is, or lately was, the real address of some proxy. */
+  isReal(words: Int32Array, index: number): boolean {
+    return this.#reals.count > 0 && this.#reals.get(words, index, 0) >= 0;
   }
 
   get(proxy: IpAddress): Translation | undefined {
@@ -113,7 +123,7 @@ export class Translations {
         const entry = this.#entryOf(proxy, key);
         entry.resources.add(resource);
         entry.real = real[i % Math.max(1, real.length)];
-        if (entry.real !== undefined) writeAddressWords(entry.real, entry.realWords, 0);
+        if (entry.real !== undefined) this.#noteReal(entry, entry.real);
         domain.proxies.add(proxy);
       }
     }
@@ -122,6 +132,7 @@ export class Translations {
 
   clear(): void {
     this.#byWords.clear();
+    this.#reals.clear();
     this.#entries.length = 0;
     this.#freeEntries.length = 0;
     this.#domains.clear();
@@ -138,6 +149,17 @@ export class Translations {
     this.#entries[index] = entry;
     this.#byWords.set(this.#probe, 0, 0, index);
     return entry;
+  }
+
+  #noteReal(entry: Translation, real: IpAddress): void {
+    writeAddressWords(real, entry.realWords, 0);
+    if (this.#reals.count > this.count + SPARE_REALS) {
+      this.#reals.clear();
+      for (const { real: known, realWords } of this.values()) {
+        if (known !== undefined) this.#reals.set(realWords, 0, 0, 0);
+      }
+    }
+    this.#reals.set(entry.realWords, 0, 0, 0);
   }
 
   #makeRoom(keep: string): boolean {
