@@ -3,7 +3,7 @@
 // first, then all held removals.
 
 import type { PeerId } from '../base/ids.ts';
-import type { CandidateEvent } from './signalling.ts';
+import type { CandidateEvent } from './outbound/signalling.ts';
 
 interface Held {
   readonly added: Map<string, string>;

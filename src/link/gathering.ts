@@ -6,12 +6,12 @@ import type { RelayId } from '../base/ids.ts';
 import type { Random } from '../base/random.ts';
 import type { Instant } from '../base/time.ts';
 import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
-import { hostCandidates, seedCandidates } from './candidates.ts';
-import type { Connection } from './connection.ts';
-import type { Outlet } from './outlet.ts';
+import { hostCandidates, seedCandidates } from './connection/candidates.ts';
+import type { Connection } from './connection/connection.ts';
+import type { Outlet } from './outbound/outlet.ts';
+import type { Signalling } from './outbound/signalling.ts';
 import type { Registry } from './registry.ts';
-import type { Relays, RelaysEvent } from './relays.ts';
-import type { Signalling } from './signalling.ts';
+import type { Relays, RelaysEvent } from './relays/relays.ts';
 
 export interface GatheringDeps {
   readonly random: Random;

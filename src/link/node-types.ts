@@ -8,13 +8,13 @@ import type { Random } from '../base/random.ts';
 import type { WallClock } from '../base/time.ts';
 import type { Ecn } from '../base/transmit.ts';
 import type { TunnelDropReason } from '../proto/wireguard/tunnel.ts';
-import type { ConnectionSnapshot, PacketOutcome } from './connection-types.ts';
-import type { ArrivalDropReason } from './dispatch.ts';
-import type { FailureReason } from './life-cycle.ts';
-import type { Path } from './path.ts';
-import type { RelaySnapshot } from './relays.ts';
-import type { CandidateEvent } from './signalling.ts';
-import type { LinkRole } from './timing.ts';
+import type { ConnectionSnapshot, PacketOutcome } from './connection/connection-types.ts';
+import type { FailureReason } from './connection/life-cycle.ts';
+import type { LinkRole } from './connection/timing.ts';
+import type { ArrivalDropReason } from './inbound/dispatch.ts';
+import type { Path } from './outbound/path.ts';
+import type { CandidateEvent } from './outbound/signalling.ts';
+import type { RelaySnapshot } from './relays/relays.ts';
 
 export interface NodeConfig {
   readonly role: LinkRole;

@@ -16,11 +16,22 @@ import type { PeerId, RelayId } from '../base/ids.ts';
 import { earliest, type Instant } from '../base/time.ts';
 import type { Ecn, Transmit } from '../base/transmit.ts';
 import { type IceCandidate, parseCandidate } from '../proto/ice/candidate.ts';
-import { datagramsOfRun, foreignDatagram, type ReceivedDatagram } from './batch-datagrams.ts';
-import { Connection } from './connection.ts';
-import type { ConnectionState, ConnectionTerms } from './connection-types.ts';
-import { createIdentity, type Delivery, Dispatcher, deliver, type Identity } from './dispatch.ts';
+import { Connection } from './connection/connection.ts';
+import type { ConnectionState, ConnectionTerms } from './connection/connection-types.ts';
 import { Gathering } from './gathering.ts';
+import {
+  datagramsOfRun,
+  foreignDatagram,
+  type ReceivedDatagram,
+} from './inbound/batch-datagrams.ts';
+import {
+  createIdentity,
+  type Delivery,
+  Dispatcher,
+  deliver,
+  type Identity,
+} from './inbound/dispatch.ts';
+import { RunClassifier } from './inbound/run-classifier.ts';
 import type {
   InnerPacket,
   NodeConfig,
@@ -31,11 +42,10 @@ import type {
   SendOutcome,
   UpsertOutcome,
 } from './node-types.ts';
-import { Outlet } from './outlet.ts';
+import { Outlet } from './outbound/outlet.ts';
+import { Signalling } from './outbound/signalling.ts';
 import { Registry } from './registry.ts';
-import { type RelayInfo, Relays } from './relays.ts';
-import { RunClassifier } from './run-classifier.ts';
-import { Signalling } from './signalling.ts';
+import { type RelayInfo, Relays } from './relays/relays.ts';
 
 // Specification
 

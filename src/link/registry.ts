@@ -9,10 +9,10 @@ import {
   type ConnectionIndexes,
   createConnectionIndexes,
 } from '../proto/wireguard/connection-index.ts';
-import type { Connection } from './connection.ts';
-import { Demux } from './demux.ts';
-import { RecentlyDisconnected } from './recently-disconnected.ts';
-import { SessionSlots } from './session-slots.ts';
+import type { Connection } from './connection/connection.ts';
+import { Demux } from './inbound/demux.ts';
+import { RecentlyDisconnected } from './inbound/recently-disconnected.ts';
+import { SessionSlots } from './inbound/session-slots.ts';
 
 export class Registry {
   readonly demux: Demux<Connection> = new Demux();

@@ -3,9 +3,12 @@
 import type { ReceiveBatch } from '../../src/base/batch.ts';
 import type { PeerId, RelayId } from '../../src/base/ids.ts';
 import type { Transmit } from '../../src/base/transmit.ts';
-import type { ConnectionState, ConnectionTerms } from '../../src/link/connection-types.ts';
+import type {
+  ConnectionState,
+  ConnectionTerms,
+} from '../../src/link/connection/connection-types.ts';
 import type { NodeEvent, NodeSnapshot, SendOutcome } from '../../src/link/node-types.ts';
-import type { RelayInfo } from '../../src/link/relays.ts';
+import type { RelayInfo } from '../../src/link/relays/relays.ts';
 import type { GatewayLink } from '../../src/roles/gateway/link.ts';
 
 export class FakeLink implements GatewayLink {

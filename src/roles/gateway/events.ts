@@ -3,7 +3,7 @@
 import type { IpAddress } from '../../base/address.ts';
 import type { ClientId, ResourceId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
-import type { Path } from '../../link/path.ts';
+import type { Path } from '../../link/outbound/path.ts';
 import type { FlowLogConfig } from '../../wire/portal/common.ts';
 import type { GatewayOutbound } from '../../wire/portal/gateway-messages.ts';
 import type { GatewayResource } from '../../wire/portal/resources.ts';

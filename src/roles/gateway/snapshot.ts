@@ -3,7 +3,7 @@
 import type { Counters } from '../../base/counters.ts';
 import type { ClientId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
-import type { Path } from '../../link/path.ts';
+import type { Path } from '../../link/outbound/path.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { Clients } from './clients.ts';
 import type { GatewayCount } from './decisions.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { instant } from '../base/time.ts';
+import { instant } from '../../base/time.ts';
 import { RecentlyDisconnected } from './recently-disconnected.ts';
 
 test('a lost connection is remembered for five seconds by each of its names', () => {

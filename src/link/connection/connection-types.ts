@@ -1,18 +1,18 @@
 // What goes into and comes out of a connection (`connection.ts`).
 
-import type { Endpoint } from '../base/address.ts';
-import type { TransportAead } from '../base/batch.ts';
-import type { CryptoProvider } from '../base/crypto.ts';
-import type { PeerId, RelayId } from '../base/ids.ts';
-import type { Log } from '../base/log.ts';
-import type { Random } from '../base/random.ts';
-import type { WallClock } from '../base/time.ts';
-import type { Ecn } from '../base/transmit.ts';
-import type { IceCredentials } from '../proto/ice/binding-messages.ts';
-import type { IceAgentSnapshot } from '../proto/ice/snapshot.ts';
-import type { TunnelDropReason, TunnelSnapshot } from '../proto/wireguard/tunnel.ts';
+import type { Endpoint } from '../../base/address.ts';
+import type { TransportAead } from '../../base/batch.ts';
+import type { CryptoProvider } from '../../base/crypto.ts';
+import type { PeerId, RelayId } from '../../base/ids.ts';
+import type { Log } from '../../base/log.ts';
+import type { Random } from '../../base/random.ts';
+import type { WallClock } from '../../base/time.ts';
+import type { Ecn } from '../../base/transmit.ts';
+import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
+import type { IceAgentSnapshot } from '../../proto/ice/snapshot.ts';
+import type { TunnelDropReason, TunnelSnapshot } from '../../proto/wireguard/tunnel.ts';
+import type { Path } from '../outbound/path.ts';
 import type { State } from './life-cycle.ts';
-import type { Path } from './path.ts';
 import type { LinkRole } from './timing.ts';
 
 /** What the portal says about a connection: all of it together decides whether an existing one is reused (connectivity 4.3). */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { instant } from '../base/time.ts';
+import { instant } from '../../base/time.ts';
 import { type Addressee, Demux } from './demux.ts';
 
 function addressee(index: number, key = index): Addressee {

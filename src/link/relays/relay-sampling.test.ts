@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { SeededRandom } from '../base/random.ts';
+import { SeededRandom } from '../../base/random.ts';
 import { inclusionThreshold, sampleRelay } from './relay-sampling.ts';
 
 function picks(rtts: readonly (number | undefined)[], rounds = 2000): Map<number, number> {

@@ -1,10 +1,10 @@
 // The cold way out of a batch: datagrams as objects of their own, copied, because the slab is reused when the batch handler
 // returns. For control traffic and for whatever the hot path did not recognise.
 
-import { addressFromWords, type Endpoint, endpoint } from '../base/address.ts';
-import { DATAGRAM, type ReceiveBatch, RUN } from '../base/batch.ts';
-import { at } from '../base/bytes.ts';
-import type { Ecn } from '../base/transmit.ts';
+import { addressFromWords, type Endpoint, endpoint } from '../../base/address.ts';
+import { DATAGRAM, type ReceiveBatch, RUN } from '../../base/batch.ts';
+import { at } from '../../base/bytes.ts';
+import type { Ecn } from '../../base/transmit.ts';
 import type { Datagram } from './dispatch.ts';
 
 export interface ReceivedDatagram extends Datagram {

@@ -1,10 +1,10 @@
 // Which local candidates a connection gets (connectivity 5.3), and the remote ones that are guessed for it (connectivity 5.7).
 // What is done with a candidate is the agent's business; what is signalled, `signalling.ts`'s.
 
-import { type Endpoint, endpoint, familyOf } from '../base/address.ts';
-import { addressRefusal, computeFoundation, type IceCandidate } from '../proto/ice/candidate.ts';
-import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
-import { candidatePriority, localPreference } from '../proto/ice/priority.ts';
+import { type Endpoint, endpoint, familyOf } from '../../base/address.ts';
+import { addressRefusal, computeFoundation, type IceCandidate } from '../../proto/ice/candidate.ts';
+import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
+import { candidatePriority, localPreference } from '../../proto/ice/priority.ts';
 
 // Specification
 

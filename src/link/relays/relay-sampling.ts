@@ -1,8 +1,8 @@
 // Which relay a new or migrating connection uses: a uniform choice among those whose round-trip time is not an outlier
 // (connectivity 4.4, relay 4.13). A relay that never answered has no round-trip time and is never chosen.
 
-import { at } from '../base/bytes.ts';
-import { type Random, randomBelow } from '../base/random.ts';
+import { at } from '../../base/bytes.ts';
+import { type Random, randomBelow } from '../../base/random.ts';
 
 // Specification
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { type Endpoint, parseEndpoint } from '../base/address.ts';
-import { parseCandidate } from '../proto/ice/candidate.ts';
-import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
+import { type Endpoint, parseEndpoint } from '../../base/address.ts';
+import { parseCandidate } from '../../proto/ice/candidate.ts';
+import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
 import { hostCandidates, RemoteCandidateBook, seedCandidates } from './candidates.ts';
 
 const at = (text: string): Endpoint => parseEndpoint(text) ?? expect.unreachable();

@@ -2,12 +2,12 @@
 // address (connectivity 5.15, 8.1, 8.2). The relay is the one of that address, not the one the connection prefers for new
 // candidates (connectivity 14.9).
 
-import { Counters } from '../base/counters.ts';
-import type { Instant } from '../base/time.ts';
-import type { Transmit } from '../base/transmit.ts';
-import type { Outgoing } from './connection-types.ts';
+import { Counters } from '../../base/counters.ts';
+import type { Instant } from '../../base/time.ts';
+import type { Transmit } from '../../base/transmit.ts';
+import type { Outgoing } from '../connection/connection-types.ts';
+import type { Relays } from '../relays/relays.ts';
 import type { Path, Route } from './path.ts';
-import type { Relays } from './relays.ts';
 
 export type EgressDropReason = 'no-relay' | 'no-channel';
 

@@ -3,16 +3,16 @@
 //
 //   direct    type 4, receiver index              relayed    ChannelData of a known relay and channel, then the same
 
-import { type ReceiveBatch, RUN } from '../base/batch.ts';
+import { type ReceiveBatch, RUN } from '../../base/batch.ts';
 import {
   CHANNEL_DATA_HEADER_LENGTH,
   channelAt,
   channelPayloadLength,
   isChannelDataByte,
-} from '../wire/turn/channel-data.ts';
-import { DATA_MIN_LENGTH, isDataMessage } from '../wire/wireguard/messages.ts';
-import type { Connection } from './connection.ts';
-import type { Relays } from './relays.ts';
+} from '../../wire/turn/channel-data.ts';
+import { DATA_MIN_LENGTH, isDataMessage } from '../../wire/wireguard/messages.ts';
+import type { Connection } from '../connection/connection.ts';
+import type { Relays } from '../relays/relays.ts';
 import type { SessionSlots } from './session-slots.ts';
 
 // Specification

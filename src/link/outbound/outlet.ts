@@ -1,16 +1,16 @@
 // What comes out of connections: datagrams to the wire, sessions into the slot table, paths into the cipher's rows, and the events that
 // the owner of the node hears of (connectivity 1 and 10).
 
-import type { TransportAead } from '../base/batch.ts';
-import type { Instant } from '../base/time.ts';
-import type { Transmit } from '../base/transmit.ts';
-import type { Connection } from './connection.ts';
-import type { Outgoing } from './connection-types.ts';
+import type { TransportAead } from '../../base/batch.ts';
+import type { Instant } from '../../base/time.ts';
+import type { Transmit } from '../../base/transmit.ts';
+import type { Connection } from '../connection/connection.ts';
+import type { Outgoing } from '../connection/connection-types.ts';
+import type { NodeEvent } from '../node-types.ts';
+import type { Registry } from '../registry.ts';
+import type { Relays } from '../relays/relays.ts';
 import { Egress } from './egress.ts';
-import type { NodeEvent } from './node-types.ts';
 import { PathTable } from './path-table.ts';
-import type { Registry } from './registry.ts';
-import type { Relays } from './relays.ts';
 
 export class Outlet {
   readonly #registry: Registry;

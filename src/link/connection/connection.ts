@@ -7,19 +7,21 @@
 // A client is controlling and starts all handshakes that a nomination calls for, a gateway is controlled and starts none
 // (connectivity 7.9).
 
-import type { Endpoint } from '../base/address.ts';
-import { equalBytes, equalSecrets } from '../base/bytes.ts';
-import type { PeerId, RelayId } from '../base/ids.ts';
-import type { Log } from '../base/log.ts';
-import { earliest, type Instant } from '../base/time.ts';
-import type { Ecn } from '../base/transmit.ts';
-import { IceAgent } from '../proto/ice/agent.ts';
-import type { IceCredentials } from '../proto/ice/binding-messages.ts';
-import type { IceCandidate } from '../proto/ice/candidate.ts';
-import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
-import type { OpenedInitiation } from '../proto/wireguard/handshake.ts';
-import { Tunnel, type TunnelDropReason, type TunnelOutcome } from '../proto/wireguard/tunnel.ts';
-import type { StunMessage } from '../wire/stun/message.ts';
+import type { Endpoint } from '../../base/address.ts';
+import { equalBytes, equalSecrets } from '../../base/bytes.ts';
+import type { PeerId, RelayId } from '../../base/ids.ts';
+import type { Log } from '../../base/log.ts';
+import { earliest, type Instant } from '../../base/time.ts';
+import type { Ecn } from '../../base/transmit.ts';
+import { IceAgent } from '../../proto/ice/agent.ts';
+import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
+import type { IceCandidate } from '../../proto/ice/candidate.ts';
+import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
+import type { OpenedInitiation } from '../../proto/wireguard/handshake.ts';
+import { Tunnel, type TunnelDropReason, type TunnelOutcome } from '../../proto/wireguard/tunnel.ts';
+import type { StunMessage } from '../../wire/stun/message.ts';
+import type { Addressee } from '../inbound/demux.ts';
+import { type Path, pathOf } from '../outbound/path.ts';
 import { RemoteCandidateBook } from './candidates.ts';
 import type {
   ConnectionConfig,
@@ -31,9 +33,7 @@ import type {
   Outgoing,
   PacketOutcome,
 } from './connection-types.ts';
-import type { Addressee } from './demux.ts';
 import { type FailureReason, LifeCycle } from './life-cycle.ts';
-import { type Path, pathOf } from './path.ts';
 import { TUNNEL_TIMING, timingsOf } from './timing.ts';
 
 // Specification

@@ -1,9 +1,9 @@
 // The path of a connection: the pair of endpoints that ICE nominated, and how a datagram gets there (connectivity 4.5, 8).
 // `writePathRow` is the border to bulk data: the row of `TransportAead.paths` that `sealSend` follows.
 
-import { type Endpoint, writeAddressWords } from '../base/address.ts';
-import { PATH } from '../base/batch.ts';
-import type { CandidateKind } from '../proto/ice/priority.ts';
+import { type Endpoint, writeAddressWords } from '../../base/address.ts';
+import { PATH } from '../../base/batch.ts';
+import type { CandidateKind } from '../../proto/ice/priority.ts';
 
 export interface Path {
   /** `relayed` as soon as a relay stands at either end. */

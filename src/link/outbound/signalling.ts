@@ -4,8 +4,8 @@
 // Within one drain the last word counts: a removal cancels a pending addition of the same kind and address and the other
 // way round. They are compared by these two and not as strings (connectivity 14.8).
 
-import type { PeerId } from '../base/ids.ts';
-import { formatCandidate, type IceCandidate } from '../proto/ice/candidate.ts';
+import type { PeerId } from '../../base/ids.ts';
+import { formatCandidate, type IceCandidate } from '../../proto/ice/candidate.ts';
 
 export interface CandidateEvent {
   readonly kind: 'candidates-added' | 'candidates-removed';

@@ -8,8 +8,8 @@
 // Deviates from connectivity 6, step 3: requests are found by both fragments instead of the left one. The agent demands
 // both anyway, and four characters alone collide among a few hundred connections.
 
-import { toHex } from '../base/bytes.ts';
-import { type Instant, later } from '../base/time.ts';
+import { toHex } from '../../base/bytes.ts';
+import { type Instant, later } from '../../base/time.ts';
 
 // Specification
 

@@ -7,9 +7,9 @@
 //       ▼                        │  failed also: ICE disconnected for 2 s, WireGuard expired
 //     failed ◀───────────────────┘
 
-import { earliest, type Instant, later } from '../base/time.ts';
-import type { IceState } from '../proto/ice/nomination.ts';
-import { isSamePath, type Path } from './path.ts';
+import { earliest, type Instant, later } from '../../base/time.ts';
+import type { IceState } from '../../proto/ice/nomination.ts';
+import { isSamePath, type Path } from '../outbound/path.ts';
 
 // Specification (connectivity 3)
 

@@ -6,14 +6,14 @@
 //   STUN?          request ─▶ user name     response ─▶ transaction id
 //   WireGuard?     1, 2 ─▶ gate first       1 ─▶ static key       2, 3, 4 ─▶ receiver index >> 8
 
-import type { Endpoint } from '../base/address.ts';
-import { at, toHex } from '../base/bytes.ts';
-import type { CryptoProvider } from '../base/crypto.ts';
-import type { Instant } from '../base/time.ts';
-import { connectionIndexOf } from '../proto/wireguard/connection-index.ts';
-import { type OpenedInitiation, openInitiationStatic } from '../proto/wireguard/handshake.ts';
-import { type GateDropReason, HandshakeGate } from '../proto/wireguard/handshake-gate.ts';
-import type { TunnelDropReason } from '../proto/wireguard/tunnel.ts';
+import type { Endpoint } from '../../base/address.ts';
+import { at, toHex } from '../../base/bytes.ts';
+import type { CryptoProvider } from '../../base/crypto.ts';
+import type { Instant } from '../../base/time.ts';
+import { connectionIndexOf } from '../../proto/wireguard/connection-index.ts';
+import { type OpenedInitiation, openInitiationStatic } from '../../proto/wireguard/handshake.ts';
+import { type GateDropReason, HandshakeGate } from '../../proto/wireguard/handshake-gate.ts';
+import type { TunnelDropReason } from '../../proto/wireguard/tunnel.ts';
 import {
   findAttribute,
   isStun,
@@ -21,13 +21,13 @@ import {
   STUN_METHOD,
   type StunMessage,
   transactionKey,
-} from '../wire/stun/message.ts';
-import { isChannelDataByte, parseChannelData } from '../wire/turn/channel-data.ts';
-import { parseWireGuard, type WireGuardMessage } from '../wire/wireguard/messages.ts';
-import type { Connection } from './connection.ts';
+} from '../../wire/stun/message.ts';
+import { isChannelDataByte, parseChannelData } from '../../wire/turn/channel-data.ts';
+import { parseWireGuard, type WireGuardMessage } from '../../wire/wireguard/messages.ts';
+import type { Connection } from '../connection/connection.ts';
+import type { Relay, Relays } from '../relays/relays.ts';
 import type { Demux } from './demux.ts';
 import type { RecentlyDisconnected } from './recently-disconnected.ts';
-import type { Relay, Relays } from './relays.ts';
 
 const KEY_LENGTH = 32; // WireGuard §5.4
 

@@ -1,7 +1,7 @@
 // Hot path. Which relay a datagram came from, by its exact server socket: on any port, and asked once per run of ChannelData
 // (connectivity 6, step 2; connectivity 14.23). Addresses are compared as the four words of `base/address.ts`.
 
-import { type Endpoint, writeAddressWords } from '../base/address.ts';
+import { type Endpoint, writeAddressWords } from '../../base/address.ts';
 
 // Implementation
 

@@ -1,7 +1,7 @@
 // What connections we lost in the last seconds, so that their late packets are told apart from those of strangers
 // (connectivity 4.6, 11.25). Only for counting and logs: such packets are dropped either way.
 
-import { type Instant, later } from '../base/time.ts';
+import { type Instant, later } from '../../base/time.ts';
 
 // Specification
 

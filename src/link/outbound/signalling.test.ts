@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { endpoint, type IpAddress } from '../base/address.ts';
-import { peerId } from '../base/ids.ts';
-import type { IceCandidate } from '../proto/ice/candidate.ts';
+import { endpoint, type IpAddress } from '../../base/address.ts';
+import { peerId } from '../../base/ids.ts';
+import type { IceCandidate } from '../../proto/ice/candidate.ts';
 import { Signalling } from './signalling.ts';
 
 const A = peerId('a');

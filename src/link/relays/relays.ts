@@ -2,16 +2,16 @@
 // (connectivity 4.4 and 4.10, relay 4.13 to 4.17). Sockets of relays we left are remembered, so that their late traffic is
 // swallowed instead of being taken for a peer's (connectivity 11.29).
 
-import { type Endpoint, familyOf } from '../base/address.ts';
-import type { CryptoProvider } from '../base/crypto.ts';
-import type { RelayId } from '../base/ids.ts';
-import type { Log } from '../base/log.ts';
-import type { Random } from '../base/random.ts';
-import { earliest, type Instant } from '../base/time.ts';
-import type { Ecn, Transmit } from '../base/transmit.ts';
-import type { LocalCandidateInfo } from '../proto/ice/local-candidates.ts';
-import { Allocation } from '../proto/turn/allocation.ts';
-import type { AllocationSnapshot } from '../proto/turn/allocation-types.ts';
+import { type Endpoint, familyOf } from '../../base/address.ts';
+import type { CryptoProvider } from '../../base/crypto.ts';
+import type { RelayId } from '../../base/ids.ts';
+import type { Log } from '../../base/log.ts';
+import type { Random } from '../../base/random.ts';
+import { earliest, type Instant } from '../../base/time.ts';
+import type { Ecn, Transmit } from '../../base/transmit.ts';
+import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
+import { Allocation } from '../../proto/turn/allocation.ts';
+import type { AllocationSnapshot } from '../../proto/turn/allocation-types.ts';
 import { RelayAddresses } from './relay-addresses.ts';
 import { sampleRelay } from './relay-sampling.ts';
 

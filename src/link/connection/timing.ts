@@ -7,8 +7,8 @@ import {
   GATEWAY_IDLE_TIMING,
   GATEWAY_TIMING,
   type IceTiming,
-} from '../proto/ice/timing.ts';
-import type { TimerConfig } from '../proto/wireguard/timers.ts';
+} from '../../proto/ice/timing.ts';
+import type { TimerConfig } from '../../proto/wireguard/timers.ts';
 
 export type LinkRole = 'client' | 'gateway';
 

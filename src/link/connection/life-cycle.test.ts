@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { parseEndpoint } from '../base/address.ts';
-import { instant } from '../base/time.ts';
+import { parseEndpoint } from '../../base/address.ts';
+import { instant } from '../../base/time.ts';
+import { type Path, pathOf } from '../outbound/path.ts';
 import { LifeCycle } from './life-cycle.ts';
-import { type Path, pathOf } from './path.ts';
 
 function path(remote: string): Path {
   const at = (text: string) => parseEndpoint(text) ?? expect.unreachable();

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Endpoint, parseEndpoint, writeAddressWords } from '../base/address.ts';
+import { type Endpoint, parseEndpoint, writeAddressWords } from '../../base/address.ts';
 import { RelayAddresses } from './relay-addresses.ts';
 
 const at = (text: string): Endpoint => parseEndpoint(text) as Endpoint;

@@ -1,9 +1,9 @@
 // Keeps `TransportAead.paths` true: each key slot's row says where its connection's datagrams go at the moment (connectivity 8).
 // Rows are rewritten when a session is installed, a path changes, or a channel of a relay comes or goes.
 
-import { PATH, type TransportAead } from '../base/batch.ts';
-import type { Instant } from '../base/time.ts';
-import type { Connection } from './connection.ts';
+import { PATH, type TransportAead } from '../../base/batch.ts';
+import type { Instant } from '../../base/time.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { Egress } from './egress.ts';
 import { type Route, writePathRow } from './path.ts';
 
