@@ -173,6 +173,15 @@ describe('BINDING', () => {
     expect(asker.raw(vectors.bindingRequest)).toBeDefined();
   });
 
+  it('does not limit who has an allocation: somebody else may use up the share of its address', () => {
+    const asker = new Asker();
+    asker.allocate();
+    for (let i = 0; i < 2000; i++) asker.raw(vectors.bindingRequest, OTHER);
+    expect(asker.raw(vectors.bindingRequest, OTHER)).toBeUndefined();
+    expect(asker.raw(vectors.bindingRequest, CLIENT)?.class).toBe('success');
+    expect(asker.refresh()?.class).toBe('success');
+  });
+
   it('says nothing to responses and indications, and to what is not STUN', () => {
     const asker = new Asker();
     for (const bytes of [vectors.bindingSuccess, vectors.allocate401, new Uint8Array(3)]) {

@@ -14,6 +14,7 @@ import { at } from '../../../base/bytes.ts';
 import { Counters } from '../../../base/counters.ts';
 import { earliest, type Instant } from '../../../base/time.ts';
 import type { Transmit } from '../../../base/transmit.ts';
+import type { StunAttribute } from '../../../wire/stun/attributes.ts';
 import { STUN_ERROR } from '../../../wire/stun/error-codes.ts';
 import {
   findAttribute,
@@ -195,51 +196,46 @@ export class TurnServer {
     if (!header) return 'not-turn';
     if (header.class !== 'request') return 'not-a-request';
     if (client.port === 0) return 'port-zero';
+    // Who has an allocation is not limited: others could use up the share of its address by pretending to be there.
+    const isClient = this.#allocations.findByClient(client) !== undefined;
+    if (!isClient && !this.#limiter.take(client.address, now)) return 'rate-limited';
     const request = parseStunAttributes(header);
     if (!request) {
-      if (!this.#limiter.take(client.address, now)) return 'rate-limited';
       this.#send(this.#responses.error(header, STUN_ERROR.badRequest, undefined), client, local);
       this.#count(`${methodName(header.method)} error ${STUN_ERROR.badRequest}`);
       return undefined;
     }
     const exchange = { request, client, local };
     switch (request.method) {
-      case STUN_METHOD.binding:
-        return this.#handleBinding(exchange, now);
+      case STUN_METHOD.binding: {
+        const mapped: StunAttribute = { kind: 'xor-mapped-address', value: client };
+        this.#succeed(exchange, [mapped], undefined);
+        return undefined;
+      }
       case STUN_METHOD.allocate:
       case STUN_METHOD.refresh:
       case STUN_METHOD.channelBind:
       case STUN_METHOD.createPermission:
         return this.#handleAuthenticated(exchange, now);
       default:
-        return this.#refuseUnproven(exchange, now);
+        this.#refuse(exchange, STUN_ERROR.badRequest, undefined);
+        return undefined;
     }
-  }
-
-  /** RFC 8489 §6.3.1, relay 5.1. */
-  #handleBinding(exchange: Exchange, now: Instant): ServerDrop | undefined {
-    if (!this.#limiter.take(exchange.client.address, now)) return 'rate-limited';
-    this.#succeed(exchange, [{ kind: 'xor-mapped-address', value: exchange.client }], undefined);
-    return undefined;
-  }
-
-  /** 400, unsigned: raised before anybody is authenticated (relay 5.3). */
-  #refuseUnproven(exchange: Exchange, now: Instant): ServerDrop | undefined {
-    if (!this.#limiter.take(exchange.client.address, now)) return 'rate-limited';
-    this.#refuse(exchange, STUN_ERROR.badRequest, undefined);
-    return undefined;
   }
 
   #handleAuthenticated(exchange: Exchange, now: Instant): ServerDrop | undefined {
     const { request, client, local } = exchange;
-    if (!hasWhatItNeeds(request)) return this.#refuseUnproven(exchange, now);
+    if (!hasWhatItNeeds(request)) {
+      // Unsigned: raised before anybody is authenticated (relay 5.3).
+      this.#refuse(exchange, STUN_ERROR.badRequest, undefined);
+      return undefined;
+    }
     const unixNow = this.#deps.wallClock.at(now);
     const outcome = this.#authenticator.authenticate(request, client, unixNow);
     switch (outcome.kind) {
       case 'unanswerable':
         return 'unknown-user-name';
       case 'challenged': {
-        if (!this.#limiter.take(client.address, now)) return 'rate-limited';
         const nonce = this.#authenticator.nonceFor(client);
         this.#send(
           this.#responses.challenge(request, outcome.code, nonce, outcome.key),
@@ -391,7 +387,7 @@ export class TurnServer {
 
   #succeed(
     { request, client, local }: Exchange,
-    attributes: Parameters<Responses['success']>[1],
+    attributes: readonly StunAttribute[],
     key: Uint8Array | undefined,
   ): void {
     this.#count(`${methodName(request.method)} success`);
