@@ -39,6 +39,8 @@ describe('versions', () => {
     ['1.9.0', '1.10.0', true],
     ['1.0.0', '1.0.0', true],
     ['2.0.0', '1.9.0', false],
+    ['1.5.11', '0.1.0', true],
+    ['0.1.0', '1.6.0', true],
   ])('client %s and gateway %s fit: %s', (client, gateway, expected) => {
     const version = (text: string) => versionFromUserAgent(`gateway/${text}`);
     expect(isCompatible(version(client), version(gateway))).toBe(expected);

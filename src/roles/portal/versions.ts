@@ -48,8 +48,8 @@ export function compareVersions(
 }
 
 /**
- * A client M.m works with gateways from M.(m-1).0 to below M.(m+2).0. Who does not say a version is not held to the window:
- * upstream excludes such gateways, but they are builds of one's own.
+ * A client M.m works with gateways from M.(m-1).0 to below M.(m+2).0. Who does not say a version, or one before 1.0, is not
+ * held to the window: upstream excludes such gateways, but they are not of its numbering.
  */
 export function isCompatible(
   client: ComponentVersion | undefined,
@@ -57,7 +57,7 @@ export function isCompatible(
 ): boolean {
   const wanted = client?.numbers;
   const offered = gateway?.numbers;
-  if (!wanted || !offered) return true;
+  if (!wanted || !offered || wanted[0] === 0 || offered[0] === 0) return true;
   return offered[0] === wanted[0] && offered[1] >= wanted[1] - 1 && offered[1] < wanted[1] + 2;
 }
 
