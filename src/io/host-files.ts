@@ -13,9 +13,9 @@ const MAX_FILE_BYTES = 16 * 1_048_576;
 export interface HostSettings {
   /** By folded name. */
   readonly hosts: ReadonlyMap<string, readonly IpAddress[]>;
-  readonly servers: readonly IpAddress[];
+  /** Addresses; a link-local one with its zone (`fe80::53%eth0`). */
+  readonly servers: readonly string[];
   readonly search: readonly string[];
-  readonly ndots: number;
 }
 
 export class HostFiles {
@@ -86,22 +86,27 @@ export function parseHosts(text: string): ReadonlyMap<string, readonly IpAddress
   return hosts;
 }
 
-/** Zones of link-local servers are dropped (operations 10.2); of `search` and `domain` the last line counts. */
+/** Lines that mean nothing here are passed over; of `search` and `domain` the last one counts. */
 export function parseResolvConf(text: string): Omit<HostSettings, 'hosts'> {
-  const servers: IpAddress[] = [];
+  const servers: string[] = [];
   let search: string[] = [];
-  let ndots = 1;
-  for (const line of text.split('\n')) {
+  for (const line of text.replace(/^\uFEFF/, '').split('\n')) {
     const [keyword = '', ...values] = (line.split(/[#;]/)[0] ?? '').trim().split(/\s+/);
     if (keyword === 'nameserver') {
-      const address = parseIp((values[0] ?? '').split('%')[0] ?? '');
-      if (address !== undefined && !servers.includes(address)) servers.push(address);
+      const server = nameServer(values[0] ?? '');
+      if (server !== undefined && !servers.includes(server)) servers.push(server);
     } else if (keyword === 'search' || keyword === 'domain') {
       search = values.map(dnsKey).filter((suffix) => suffix !== '');
-    } else if (keyword === 'options') {
-      const value = values.find((option) => option.startsWith('ndots:'))?.slice('ndots:'.length);
-      if (value !== undefined && /^[0-9]{1,2}$/.test(value)) ndots = Math.min(15, Number(value));
     }
   }
-  return { servers, search, ndots };
+  return { servers, search };
+}
+
+/** An IPv4-mapped address is the IPv4 it contains. Deviates from operations 10.2: a zone is kept, a link-local server needs it. */
+function nameServer(text: string): string | undefined {
+  const [addressText = '', zone] = text.split('%');
+  const mapped = /^::ffff:([0-9.]+)$/i.exec(addressText)?.[1];
+  const address = parseIp(mapped ?? addressText);
+  if (address === undefined || (zone !== undefined && !/^[\w.-]+$/.test(zone))) return undefined;
+  return zone === undefined ? address : `${address}%${zone}`;
 }

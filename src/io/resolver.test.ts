@@ -1,18 +1,19 @@
 // The resolver against a name server on loopback and files of our own.
 
 import { createSocket, type Socket } from 'node:dgram';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import dnsPacket from 'dns-packet';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseHosts, parseResolvConf } from './host-files.ts';
 import { SystemResolver } from './resolver.ts';
 
 interface Zone {
   readonly [name: string]:
     | { readonly a?: string[]; readonly aaaa?: string[]; readonly ttl?: number }
-    | 'SERVFAIL';
+    | 'SERVFAIL'
+    | 'NO-AAAA';
 }
 
 let folder: string;
@@ -34,8 +35,10 @@ beforeEach(async () => {
     if (!question) return;
     asked.push(`${question.type} ${question.name}`);
     const entry = zone[question.name];
+    if (entry === 'NO-AAAA' && question.type === 'AAAA') return;
     const rcode = entry === 'SERVFAIL' ? 2 : entry === undefined ? 3 : 0;
-    const found = entry === undefined || entry === 'SERVFAIL' ? {} : entry;
+    const found =
+      entry === 'NO-AAAA' ? { a: ['10.0.0.7'] } : typeof entry === 'object' ? entry : {};
     const addresses = (question.type === 'A' ? found.a : found.aaaa) ?? [];
     const answer = dnsPacket.encode({
       type: 'response',
@@ -123,17 +126,26 @@ describe('look-ups', () => {
     expect(await addressesOf(resolver, 'bad.test')).toEqual(['2001:db8::1']);
   });
 
-  test('the search list is tried after the name, or before it if the name has too few dots', async () => {
-    zone = { 'db.corp.test': { a: ['10.0.0.1'] }, 'a.b.corp.test': { a: ['10.0.0.2'] } };
-    const after = resolverWith('nameserver 127.0.0.1\nsearch corp.test\n');
-    expect(await addressesOf(after, 'a.b')).toEqual(['10.0.0.2']);
-    expect(asked.filter((question) => question.startsWith('A '))).toEqual([
-      'A a.b',
-      'A a.b.corp.test',
+  test('a family that is silent is not waited for when the other has addresses', async () => {
+    zone = { 'half.test': 'NO-AAAA' };
+    expect(await addressesOf(resolverWith(), 'half.test')).toEqual(['10.0.0.7']);
+  });
+
+  test('a domain is absolute, only a single label is looked up in the search list', async () => {
+    zone = {
+      'db.corp.test': { a: ['10.0.0.1'] },
+      'api.partner.test.corp.test': { a: ['10.0.0.66'] },
+    };
+    const resolver = resolverWith(
+      'nameserver 127.0.0.1\nsearch ns.test corp.test\noptions ndots:5\n',
+    );
+    expect(await addressesOf(resolver, 'api.partner.test')).toEqual([]);
+    expect([...asked].sort()).toEqual(['A api.partner.test', 'AAAA api.partner.test']);
+    expect(await addressesOf(resolver, 'db')).toEqual(['10.0.0.1']);
+    expect(asked.slice(2).filter((question) => question.startsWith('A '))).toEqual([
+      'A db.ns.test',
+      'A db.corp.test',
     ]);
-    asked = [];
-    expect(await addressesOf(after, 'db')).toEqual(['10.0.0.1']);
-    expect(asked.filter((question) => question.startsWith('A '))).toEqual(['A db.corp.test']);
   });
 
   test('without name servers only the hosts file counts', async () => {
@@ -144,15 +156,38 @@ describe('look-ups', () => {
 });
 
 describe('files', () => {
-  test('resolv.conf', () => {
-    const text =
-      'nameserver 10.0.0.1\nnameserver fe80::1%eth0 # zone\nnameserver nonsense\ndomain a.test\nsearch B.test c.test.\noptions rotate ndots:2\n';
+  test('resolv.conf with lines of all kinds', () => {
+    const text = [
+      '\uFEFFnameserver\t10.0.0.1  \r',
+      'nameserver fe80::1%eth0 # zone',
+      'nameserver ::ffff:10.2.0.53',
+      'nameserver nonsense',
+      'nameserver',
+      'nameserver fe80::1%a/b',
+      'nameserver 10.0.0.1',
+      'domain a.test',
+      'search B.test c.test.',
+      'options rotate ndots:2 retrans:1 timeout:x',
+      'sortlist 10.0.0.0',
+    ].join('\n');
     expect(parseResolvConf(text)).toEqual({
-      servers: ['10.0.0.1', 'fe80::1'],
+      servers: ['10.0.0.1', 'fe80::1%eth0', '10.2.0.53'],
       search: ['b.test', 'c.test'],
-      ndots: 2,
     });
-    expect(parseResolvConf('')).toEqual({ servers: [], search: [], ndots: 1 });
+    expect(parseResolvConf('')).toEqual({ servers: [], search: [] });
+  });
+
+  test('a resolv.conf that is replaced is read again, an empty one heals', async () => {
+    zone = { 'db.test': { a: ['10.0.0.1'] } };
+    const resolver = resolverWith('');
+    expect(await addressesOf(resolver, 'db.test')).toEqual(['no-name-servers']);
+    const fresh = join(folder, 'fresh');
+    writeFileSync(fresh, 'nameserver 127.0.0.1\n');
+    renameSync(fresh, join(folder, 'resolv.conf'));
+    await vi.waitFor(
+      async () => expect(await addressesOf(resolver, 'db.test')).toEqual(['10.0.0.1']),
+      { timeout: 5_000, interval: 100 },
+    );
   });
 
   test('hosts: several names, several addresses, nonsense', () => {

@@ -1,6 +1,9 @@
 // Addresses of domains as the gateway's host sees them (data-plane 9.7, operations 10.1): the hosts file first, then the name servers of
-// resolv.conf, A and AAAA at the same time, the search list for names that are found no other way. Both files are read again
-// when they change. Answers are cached for their TTL. A family that fails counts as empty; only silence is a failure.
+// resolv.conf, A and AAAA at the same time. Both files are read again when they change. Answers are cached for their TTL. A family
+// that fails counts as empty, and one that is silent is not waited for once the other has addresses; only silence of both is a failure.
+//
+// Deviates from data-plane 9.7: a domain is an absolute name. Only a single label is looked up in the search list, so that `api.partner.test`
+// is never delivered to whatever `*.corp.test` stands for. `ndots` does not matter then.
 //
 // Does not look at mDNS, LLMNR or NSS modules; a host that needs these runs a local resolver and names it in resolv.conf.
 
@@ -18,6 +21,8 @@ const CACHE_ENTRIES = 512;
 /** Of one try; with two tries both fit into the whole. */
 const QUERY_TIMEOUT_MS = 2_500;
 const QUERY_TRIES = 2;
+/** How long the second family is waited for when the first has addresses; it comes with the next look-up. */
+const SECOND_FAMILY_MS = 400;
 /** The resolver library does not tell the SOA's minimum; long enough for a burst, short enough for a name that appears. */
 const NEGATIVE_TTL_MS = 2_000;
 const MAX_TTL_MS = 3_600_000;
@@ -92,21 +97,33 @@ export class SystemResolver {
   }
 
   async #look(name: string): Promise<ResolveOutcome> {
-    const { hosts, servers, search, ndots } = await this.#files.read();
+    const { hosts, servers, search } = await this.#files.read();
     const listed = hosts.get(name);
     if (listed) return { kind: 'resolved', addresses: listed };
     if (servers.length === 0) return { kind: 'failed', reason: 'no-name-servers' };
     this.#useServers(servers);
-    const dots = name.split('.').length - 1;
-    const suffixed = search.map((suffix) => `${name}.${suffix}`);
-    const candidates = dots >= ndots ? [name, ...suffixed] : [...suffixed, name];
-    for (const candidate of candidates) {
-      const [ipv4, ipv6] = await Promise.all([this.#ask(candidate, 4), this.#ask(candidate, 6)]);
-      if (ipv4.length + ipv6.length > 0) {
-        return { kind: 'resolved', addresses: [...ipv4, ...ipv6] };
-      }
+    const suffixed = name.includes('.') ? [] : search.map((suffix) => `${name}.${suffix}`);
+    for (const candidate of [...suffixed, name]) {
+      const addresses = await this.#askBoth(candidate);
+      if (addresses.length > 0) return { kind: 'resolved', addresses };
     }
     return { kind: 'resolved', addresses: [] };
+  }
+
+  /** Addresses of both families, IPv4 first. */
+  async #askBoth(name: string): Promise<readonly IpAddress[]> {
+    const ipv4 = this.#ask(name, 4);
+    const ipv6 = this.#ask(name, 6);
+    const first = await Promise.race([ipv4, ipv6]);
+    if (first.length === 0) return (await Promise.all([ipv4, ipv6])).flat();
+    let timer: NodeJS.Timeout | undefined;
+    const enough = new Promise<readonly IpAddress[]>((resolve) => {
+      timer = setTimeout(() => resolve(first), SECOND_FAMILY_MS);
+    });
+    const both = Promise.all([ipv4, ipv6]).then((families) => families.flat());
+    const addresses = await Promise.race([both, enough]);
+    clearTimeout(timer);
+    return addresses;
   }
 
   /** Addresses of one family, from the cache or a name server. */
