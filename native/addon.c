@@ -165,16 +165,17 @@ static napi_value create_tun_batch(napi_env env, napi_callback_info info) {
   return handle_value(&a, handle);
 }
 
-// createAead(sendCounters, paths): handle
+// createAead(sendCounters, paths, usesKernels): handle
 static napi_value create_aead(napi_env env, napi_callback_info info) {
   struct arguments a = get_arguments(env, info);
   size_t capacity = 0;
   double *send_counters = argument_array(&a, 0, napi_float64_array, 1, &capacity);
   int32_t *paths = argument_array(&a, 1, napi_int32_array, capacity * PATH_STRIDE, NULL);
+  const struct aead_backend *backend = argument_int(&a, 2) ? &aead_kernels : &aead_evp;
   struct handle *handle = new_handle(&a, KIND_AEAD);
   if (!handle) return NULL;
   for (size_t i = 0; i < 2; i++) hold(&a, i, handle, i);
-  if (!aead_init(&handle->aead, (int32_t)capacity, send_counters, paths)) {
+  if (!aead_init(&handle->aead, backend, (int32_t)capacity, send_counters, paths)) {
     finalize(env, handle, NULL);
     napi_throw_error(env, NULL, "out of memory");
     return NULL;
@@ -338,22 +339,32 @@ static napi_value layout(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// cipherProblem(): the name of a function that this Node lacks, or null
-static napi_value cipher_problem(napi_env env, napi_callback_info info) {
-  (void)info;
+static napi_value text_or_null(napi_env env, const char *text) {
   napi_value result;
-  const char *missing = aead_load();
-  if (missing)
-    napi_create_string_utf8(env, missing, NAPI_AUTO_LENGTH, &result);
+  if (text)
+    napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &result);
   else
     napi_get_null(env, &result);
   return result;
+}
+
+// cipherProblem(): what of OpenSSL's public interface this Node lacks, or null
+static napi_value cipher_problem(napi_env env, napi_callback_info info) {
+  (void)info;
+  return text_or_null(env, aead_evp_load());
+}
+
+// kernelsProblem(): why the faster backend cannot be used, or null; after cipherProblem
+static napi_value kernels_problem(napi_env env, napi_callback_info info) {
+  (void)info;
+  return text_or_null(env, aead_kernels_load());
 }
 
 NAPI_MODULE_INIT() {
   define(env, exports, "layout", layout);
   define(env, exports, "useCounters", use_counters);
   define(env, exports, "cipherProblem", cipher_problem);
+  define(env, exports, "kernelsProblem", kernels_problem);
   define(env, exports, "createReceiveBatch", create_receive_batch);
   define(env, exports, "createTunBatch", create_tun_batch);
   define(env, exports, "createAead", create_aead);

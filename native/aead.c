@@ -1,57 +1,14 @@
-// ChaCha20-Poly1305 (RFC 8439) by the OpenSSL inside the Node binary: its EVP functions are looked up at load, so that a Node
-// without them is a clear message and not a crash. One cipher context per slot and direction, keyed once; keys live nowhere else
-// and are wiped with the context. A second backend (several messages at a time) would replace seal_jobs and open_jobs.
+// Key slots, message headers and runs (WireGuard paper §5.4.6). The cipher itself is a backend's: aead_evp.c or aead_kernels.c.
 #include "aead.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "layout.h"
 
-enum { GET_TAG = 0x10, SET_TAG = 0x11 };  // EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG
-
-static struct {
-  void *(*context_new)(void);
-  void (*context_free)(void *);
-  int (*control)(void *, int, int, void *);
-  const void *(*cipher)(void);
-  int (*encrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
-  int (*encrypt_update)(void *, uint8_t *, int *, const uint8_t *, int);
-  int (*encrypt_final)(void *, uint8_t *, int *);
-  int (*decrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
-  int (*decrypt_update)(void *, uint8_t *, int *, const uint8_t *, int);
-  int (*decrypt_final)(void *, uint8_t *, int *);
-} evp;
-
-const char *aead_load(void) {
-  const struct {
-    void *target;
-    const char *name;
-  } wanted[] = {
-      {&evp.context_new, "EVP_CIPHER_CTX_new"},     {&evp.context_free, "EVP_CIPHER_CTX_free"},
-      {&evp.control, "EVP_CIPHER_CTX_ctrl"},        {&evp.cipher, "EVP_chacha20_poly1305"},
-      {&evp.encrypt_init, "EVP_EncryptInit_ex"},    {&evp.encrypt_update, "EVP_EncryptUpdate"},
-      {&evp.encrypt_final, "EVP_EncryptFinal_ex"},  {&evp.decrypt_init, "EVP_DecryptInit_ex"},
-      {&evp.decrypt_update, "EVP_DecryptUpdate"},   {&evp.decrypt_final, "EVP_DecryptFinal_ex"},
-  };
-  for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-    void *symbol = dlsym(RTLD_DEFAULT, wanted[i].name);
-    if (!symbol) return wanted[i].name;
-    memcpy(wanted[i].target, &symbol, sizeof symbol);
-  }
-  return NULL;
-}
-
-struct key_slot {
-  bool used;
-  uint32_t remote_index;
-  void *seal;
-  void *open;
-};
-
-bool aead_init(struct aead *aead, int32_t capacity, double *send_counters, int32_t *paths) {
-  *aead = (struct aead){.capacity = capacity, .send_counters = send_counters, .paths = paths};
+bool aead_init(struct aead *aead, const struct aead_backend *backend, int32_t capacity, double *send_counters,
+               int32_t *paths) {
+  *aead = (struct aead){.backend = backend, .capacity = capacity, .send_counters = send_counters, .paths = paths};
   aead->slots = calloc((size_t)capacity, sizeof *aead->slots);
   return aead->slots != NULL;
 }
@@ -74,15 +31,11 @@ int32_t aead_install(struct aead *aead, const uint8_t *send_key, const uint8_t *
     struct key_slot *target = &aead->slots[slot];
     aead->next_slot = (slot + 1) % aead->capacity;
     if (target->used) continue;
-    target->seal = evp.context_new();
-    target->open = evp.context_new();
     target->remote_index = remote_index;
     target->used = true;
     aead->send_counters[slot] = 0;
     memset(aead->paths + slot * PATH_STRIDE, 0, PATH_STRIDE * sizeof(int32_t));
-    if (target->seal && target->open && evp.encrypt_init(target->seal, evp.cipher(), NULL, send_key, NULL) == 1 &&
-        evp.decrypt_init(target->open, evp.cipher(), NULL, receive_key, NULL) == 1)
-      return slot;
+    if (aead->backend->install(target, send_key, receive_key)) return slot;
     aead_remove(aead, slot);
     return -2;
   }
@@ -92,43 +45,17 @@ int32_t aead_install(struct aead *aead, const uint8_t *send_key, const uint8_t *
 void aead_remove(struct aead *aead, int32_t slot) {
   if (!aead_has(aead, slot)) return;
   struct key_slot *target = &aead->slots[slot];
-  evp.context_free(target->seal);
-  evp.context_free(target->open);
+  aead->backend->remove(target);
   *target = (struct key_slot){0};
   aead->paths[slot * PATH_STRIDE + PATH_USABLE] = 0;
 }
 
-static void make_nonce(uint8_t nonce[12], const struct aead_job *job) {
-  uint32_t words[3] = {0, job->counter_low, job->counter_high};
-  for (int i = 0; i < 12; i++) nonce[i] = (uint8_t)(words[i / 4] >> (8 * (i % 4)));
-}
-
 void aead_seal(struct aead *aead, int32_t slot, struct aead_job *jobs, size_t job_count) {
-  void *context = aead->slots[slot].seal;
-  for (size_t i = 0; i < job_count; i++) {
-    struct aead_job *job = &jobs[i];
-    uint8_t nonce[12];
-    int length;
-    make_nonce(nonce, job);
-    evp.encrypt_init(context, NULL, NULL, NULL, nonce);
-    if (job->length > 0) evp.encrypt_update(context, job->text, &length, job->text, (int)job->length);
-    evp.encrypt_final(context, job->text + job->length, &length);
-    evp.control(context, GET_TAG, TAG_LENGTH, job->text + job->length);
-  }
+  aead->backend->seal(&aead->slots[slot], jobs, job_count);
 }
 
 void aead_open(struct aead *aead, int32_t slot, struct aead_job *jobs, size_t job_count) {
-  void *context = aead->slots[slot].open;
-  for (size_t i = 0; i < job_count; i++) {
-    struct aead_job *job = &jobs[i];
-    uint8_t nonce[12];
-    int length;
-    make_nonce(nonce, job);
-    evp.decrypt_init(context, NULL, NULL, NULL, nonce);
-    evp.control(context, SET_TAG, TAG_LENGTH, job->text + job->length);
-    if (job->length > 0) evp.decrypt_update(context, job->text, &length, job->text, (int)job->length);
-    job->authentic = evp.decrypt_final(context, job->text + job->length, &length) == 1;
-  }
+  aead->backend->open(&aead->slots[slot], jobs, job_count);
 }
 
 static void write_le32(uint8_t *target, uint32_t value) {
@@ -144,6 +71,7 @@ void aead_begin_message(struct aead *aead, int32_t slot, uint8_t *header, struct
   aead->send_counters[slot] = (double)(counter + 1);
   job->counter_low = (uint32_t)counter;
   job->counter_high = (uint32_t)(counter >> 32);
+  job->headroom = MESSAGE_HEADER;
   write_le32(header, DATA_MESSAGE_TYPE);
   write_le32(header + 4, aead->slots[slot].remote_index);
   write_le32(header + 8, job->counter_low);
@@ -154,6 +82,7 @@ bool aead_message(uint8_t *message, size_t length, struct aead_job *job) {
   if (length < MESSAGE_HEADER + TAG_LENGTH || read_le32(message) != DATA_MESSAGE_TYPE) return false;
   job->text = message + MESSAGE_HEADER;
   job->length = (uint32_t)(length - MESSAGE_HEADER - TAG_LENGTH);
+  job->headroom = MESSAGE_HEADER;
   job->counter_low = read_le32(message + 8);
   job->counter_high = read_le32(message + 12);
   return true;
@@ -213,6 +142,7 @@ static void begin_datagram(struct receive_batch *batch, const int32_t *run, uint
   uint8_t *message = raw + header_length;
   struct aead_job *job = &opening->jobs[opening->count];
   aead_message(message, message_length, job);
+  job->headroom = offset + header_length + MESSAGE_HEADER;
   row[DATAGRAM_COUNTER_LOW] = (int32_t)job->counter_low;
   row[DATAGRAM_COUNTER_HIGH] = (int32_t)job->counter_high;
   opening->rows[opening->count++] = row;

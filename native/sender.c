@@ -16,10 +16,11 @@ enum { CHANNEL_HEADER = 4 };
 
 bool sender_init(struct sender *sender, struct udp_socket *v4, struct udp_socket *v6) {
   *sender = (struct sender){.sockets = {v4, v6}};
-  sender->memory = malloc((size_t)OUTPUTS * OUTPUT_CAPACITY);
+  const size_t stride = OUTPUT_HEADROOM + OUTPUT_CAPACITY;
+  sender->memory = calloc(OUTPUTS, stride);
   if (!sender->memory) return false;
   for (size_t i = 0; i < OUTPUTS; i++) {
-    sender->outputs[i].data = sender->memory + i * OUTPUT_CAPACITY;
+    sender->outputs[i].data = sender->memory + i * stride + OUTPUT_HEADROOM;
     sender->unused[sender->unused_count++] = &sender->outputs[i];
   }
   return true;
@@ -136,6 +137,7 @@ static uint8_t *begin_datagram(struct sender *sender, const struct destination *
   aead_begin_message(to->aead, to->slot, out, job);
   job->text = out + MESSAGE_HEADER;
   job->length = (uint32_t)length;
+  job->headroom = (uint32_t)(OUTPUT_HEADROOM + (job->text - output->data));
   output->length += channel_header + message;
   output->is_closed = channel_header + message < output->segment;
   return job->text;

@@ -5,7 +5,7 @@
 #include "batch.h"
 #include "udp.h"
 
-enum { OUTPUTS = 32, OPEN_OUTPUTS = 4, OUTPUT_CAPACITY = 65536 };
+enum { OUTPUTS = 32, OPEN_OUTPUTS = 4, OUTPUT_CAPACITY = 65536, OUTPUT_HEADROOM = 64 };
 
 // One send under construction, or waiting for the socket.
 struct output {

@@ -11,19 +11,39 @@ const HEADER_LENGTH = 16;
 const TAG_LENGTH = 16;
 const KEY_LENGTH = 32;
 
+/** `openssl`: the public interface, everywhere; `openssl-kernels`: the same code without its cost per message, where it passes a test. */
+export type CipherBackend = 'openssl' | 'openssl-kernels';
+
+let kernelsProblem: string | null | undefined;
+
+/** Why the faster backend cannot be used here, or `null` if it can. */
+export function cipherKernelsProblem(): string | null {
+  if (kernelsProblem === undefined) kernelsProblem = native().kernelsProblem();
+  return kernelsProblem;
+}
+
 export class NativeAead implements TransportAead {
   readonly capacity: number;
   readonly sendCounters: Float64Array;
   readonly paths: Int32Array;
+  readonly backend: CipherBackend;
   /** For the sender, which seals with it. */
   readonly handle: AeadHandle;
   readonly #addon: NativeAddon = native();
 
-  constructor(capacity: number) {
+  /** Default: the fastest backend that works here. */
+  constructor(capacity: number, backend?: CipherBackend) {
+    const fastest = cipherKernelsProblem() === null ? 'openssl-kernels' : 'openssl';
+    assert(backend !== 'openssl-kernels' || fastest === backend, 'the backend works here');
+    this.backend = backend ?? fastest;
     this.capacity = capacity;
     this.sendCounters = new Float64Array(capacity);
     this.paths = new Int32Array(capacity * PATH.stride);
-    this.handle = this.#addon.createAead(this.sendCounters, this.paths);
+    this.handle = this.#addon.createAead(
+      this.sendCounters,
+      this.paths,
+      this.backend === 'openssl' ? 0 : 1,
+    );
   }
 
   install(sendKey: Uint8Array, receiveKey: Uint8Array, remoteIndex: number): number {

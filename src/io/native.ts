@@ -34,6 +34,7 @@ export interface NativeAddon {
   layout(): Readonly<Record<string, number>>;
   useCounters(values: Float64Array): void;
   cipherProblem(): string | null;
+  kernelsProblem(): string | null;
   createReceiveBatch(
     slab: Uint8Array,
     runs: Int32Array,
@@ -41,7 +42,7 @@ export interface NativeAddon {
     superPackets: Int32Array,
   ): ReceiveBatchHandle;
   createTunBatch(slab: Uint8Array, packets: Int32Array): TunBatchHandle;
-  createAead(sendCounters: Float64Array, paths: Int32Array): AeadHandle;
+  createAead(sendCounters: Float64Array, paths: Int32Array, usesKernels: number): AeadHandle;
   aeadInstall(
     aead: AeadHandle,
     sendKey: Uint8Array,

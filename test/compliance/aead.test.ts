@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { ReceiveBatch, TransportAead } from '../../src/base/batch.ts';
 import { createReceiveBatch, DATAGRAM, OPEN_FAILURE, PATH, RUN } from '../../src/base/batch.ts';
 import { at, concat, viewOf } from '../../src/base/bytes.ts';
-import { NativeAead } from '../../src/io/aead.ts';
+import { cipherKernelsProblem, NativeAead } from '../../src/io/aead.ts';
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
 import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
 import { copyBatch } from './packets.ts';
@@ -16,8 +16,12 @@ const B = new Uint8Array(32).fill(4);
 
 const IMPLEMENTATIONS: readonly (readonly [string, (capacity: number) => TransportAead])[] = [
   ['twin', (capacity) => new PlainAead(crypto, capacity)],
-  ['native', (capacity) => new NativeAead(capacity)],
+  ['native, openssl', (capacity) => new NativeAead(capacity, 'openssl')],
+  ...(cipherKernelsProblem() === null
+    ? [['native, openssl-kernels', (capacity: number) => new NativeAead(capacity)] as const]
+    : []),
 ];
+const NATIVE = IMPLEMENTATIONS.slice(1);
 
 function fill(
   batch: ReceiveBatch,
@@ -124,10 +128,10 @@ describe.each(IMPLEMENTATIONS)('TransportAead, %s', (_name, create) => {
   });
 });
 
-describe('native cipher and twin', () => {
+describe.each(NATIVE)('twin and %s', (_name, create) => {
   it('open each other’s messages', () => {
     const twin = new PlainAead(crypto, 1);
-    const native = new NativeAead(1);
+    const native = create(1);
     twin.install(A, B, 1);
     native.install(B, A, 2);
     fc.assert(
@@ -141,7 +145,7 @@ describe('native cipher and twin', () => {
   it('fill the same rows for any run, good, forged, foreign, truncated or random', () => {
     const sender = new PlainAead(crypto, 1);
     const twin = new PlainAead(crypto, 1);
-    const native = new NativeAead(1);
+    const native = create(1);
     sender.install(A, B, 1);
     twin.install(B, A, 2);
     native.install(B, A, 2);
