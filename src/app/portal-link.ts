@@ -12,7 +12,13 @@ import { type ChannelEvent, PhoenixChannel } from '../proto/phoenix/channel.ts';
 import type { ChannelFailure, HiccupCause } from '../proto/phoenix/failures.ts';
 import type { LoginUrlResult, PublicKeyParams } from '../proto/phoenix/login-url.ts';
 import type { Message, MessageSet } from '../wire/portal/schema.ts';
-import { programVersion } from './program.ts';
+
+// Specification
+/**
+ * The official release whose protocol is spoken. A portal reads the version from the User-Agent and offers a gateway only to clients whose version
+ * fits (portal-protocol 10.7.5), so it is not our own version.
+ */
+const SPOKEN_VERSION = { gateway: '1.6.0', 'headless-client': '1.5.11' } as const;
 
 export class PortalUrlError extends FzError {
   readonly code = 'FZ_ERR_PORTAL_URL';
@@ -58,7 +64,7 @@ export class PortalLink<In extends Message, Out extends Message> {
       {
         loginUrl: login.url,
         token,
-        userAgent: userAgent(options.component, programVersion()),
+        userAgent: userAgent(options.component, SPOKEN_VERSION[options.component]),
         joinPayload: null,
         partitionBudgetMs,
       },
