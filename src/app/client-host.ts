@@ -2,12 +2,20 @@
 // role, one after the other; while one set is being applied only the newest of those that follow is kept.
 
 import { join } from 'node:path';
-import { type Endpoint, familyOf, type IpAddress, type IpFamily } from '../base/address.ts';
+import {
+  type Endpoint,
+  familyOf,
+  type IpAddress,
+  type IpFamily,
+  parseIp,
+} from '../base/address.ts';
 import type { Log } from '../base/log.ts';
 import { ClientRoutes } from '../io/client-routes.ts';
 import { ResolvConf } from '../io/dns-control.ts';
 import { DnsListener, type OnDnsQuery } from '../io/dns-listener.ts';
 import { TunnelInterface } from '../io/interface.ts';
+import { SystemResolver } from '../io/resolver.ts';
+import { resolveBySystem } from '../io/websocket-dial.ts';
 import type { InterfaceSettings } from '../roles/client/client.ts';
 import type { ClientConfig } from './client-config.ts';
 
@@ -28,6 +36,7 @@ export class ClientHost {
   readonly #routes: ClientRoutes;
   readonly #resolvConf: ResolvConf;
   readonly #listener: DnsListener;
+  readonly #portalResolver: SystemResolver;
   readonly #portal = new Map<string, Endpoint>();
   #systemServers: readonly IpAddress[] = [];
   #applied: InterfaceSettings | undefined;
@@ -41,7 +50,9 @@ export class ClientHost {
     this.#options = options;
     this.#interface = new TunnelInterface(device);
     this.#routes = new ClientRoutes(device);
-    this.#resolvConf = new ResolvConf(join(config.stateFolder, 'resolv.conf.before-firezone'));
+    const backup = join(config.stateFolder, 'resolv.conf.before-firezone');
+    this.#resolvConf = new ResolvConf(backup);
+    this.#portalResolver = new SystemResolver({ resolvConfPath: backup });
     this.#listener = new DnsListener(onDnsQuery, log);
   }
 
@@ -56,11 +67,31 @@ export class ClientHost {
     return this.#systemServers;
   }
 
+  /** Another program (a DHCP client) wrote resolv.conf anew: the sentinels are put into it again. */
+  reassertDns(): void {
+    if (!this.#applied || this.#options.config.dnsControl !== 'etc-resolv-conf') return;
+    if (this.#resolvConf.isInForce) return;
+    this.#options.log.info('resolv.conf was replaced; taking it over again');
+    this.#applyResolvConf(this.#applied);
+  }
+
+  /** Asks the host's own servers, never our sentinels: their upstream may be behind a tunnel that needs the portal first. */
+  async resolvePortal(name: string): Promise<readonly IpAddress[]> {
+    if (parseIp(name) !== undefined || !this.#resolvConf.isInForce) return resolveBySystem(name);
+    const outcome = await this.#portalResolver.resolve(name);
+    return outcome.kind === 'resolved' ? outcome.addresses : [];
+  }
+
   /** The portal is about to be dialled there: that connection must not enter the tunnel. */
   bypass(portal: Endpoint): void {
     if (this.#portal.has(portal.key)) return;
     this.#portal.set(portal.key, portal);
-    if (this.#applied) this.#applyRoutes(this.#applied);
+    if (!this.#applied) return;
+    try {
+      this.#applyRoutes(this.#applied);
+    } catch (error) {
+      this.#options.log.warn('The portal could not be kept out of the tunnel', { error });
+    }
   }
 
   apply(settings: InterfaceSettings): void {
@@ -85,7 +116,7 @@ export class ClientHost {
   }
 
   async #applyOne(settings: InterfaceSettings): Promise<void> {
-    const { ipv4, ipv6, sentinels, searchDomain } = settings;
+    const { ipv4, ipv6, sentinels } = settings;
     const servers = sentinels.map(({ address }) => address);
     const { families, problems } = this.#interface.configure({
       addresses: [ipv4, ipv6, ...servers],
@@ -95,18 +126,26 @@ export class ClientHost {
     this.#families = families;
     this.#applyRoutes(settings);
     this.#applied = settings;
-    const usable = servers.filter((address) => families.includes(familyOf(address)));
+    const usable = this.#usableServers(settings);
     if (usable.join(' ') !== this.#listening) {
       await this.#listener.listen(usable);
       this.#listening = usable.join(' ');
     }
-    if (this.#options.config.dnsControl === 'etc-resolv-conf') {
-      this.#resolvConf.apply(usable, searchDomain);
-    }
+    if (this.#options.config.dnsControl === 'etc-resolv-conf') this.#applyResolvConf(settings);
     this.#options.log.info('Interface configured', {
       networks: settings.networks.length,
       dnsServers: usable.length,
     });
+  }
+
+  #usableServers({ sentinels }: InterfaceSettings): IpAddress[] {
+    return sentinels
+      .map(({ address }) => address)
+      .filter((address) => this.#families.includes(familyOf(address)));
+  }
+
+  #applyResolvConf(settings: InterfaceSettings): void {
+    this.#resolvConf.apply(this.#usableServers(settings), settings.searchDomain);
   }
 
   #applyRoutes({ networks, isInternetActive }: InterfaceSettings): void {

@@ -16,6 +16,7 @@ import { LocalNetworkWatch, localAddresses } from '../io/local-network.ts';
 import { Loop } from '../io/loop.ts';
 import { DEFAULT_TUN_NAME, TunDevice } from '../io/tun.ts';
 import { DEFAULT_TUNNEL_PORT, SOCKET_MARK, TunnelSockets } from '../io/udp.ts';
+import { Node } from '../link/node.ts';
 import { clientLoginUrl } from '../proto/phoenix/login-url.ts';
 import { Client, type ClientEvent, type DnsDecision } from '../roles/client/client.ts';
 import { DNS_RCODE, dnsResponse, parseDnsMessage, writeDnsMessage } from '../wire/dns/message.ts';
@@ -72,7 +73,12 @@ export class ClientProcess {
     const crypto = createNodeCrypto();
     const aead = new NativeAead(KEY_SLOTS);
     const [random, wallClock] = [new SystemRandom(), createWallClock()];
-    this.#client = new Client({ crypto, random, aead, wallClock, log }, monotonicNow());
+    const link = new Node(
+      { role: 'client', allowNoRelays: true },
+      { crypto, random, aead, wallClock, log },
+      monotonicNow(),
+    );
+    this.#client = new Client({ link, log });
     this.#tun = TunDevice.open(DEFAULT_TUN_NAME);
     this.#host = new ClientHost({
       config,
@@ -102,6 +108,7 @@ export class ClientProcess {
           this.#host.bypass(endpoint(address, port));
           return connectTcp({ host: address, port });
         },
+        resolve: (host) => this.#host.resolvePortal(host),
       },
       inbound: CLIENT_INBOUND,
       outbound: CLIENT_OUTBOUND,
@@ -236,7 +243,8 @@ export class ClientProcess {
         const { upstream } = decision.sentinel;
         const outcome = await this.#forwarder.forward(query, upstream, transport);
         if (outcome.kind === 'answered') return reply(fitted(outcome.answer, transport));
-        if (outcome.reason === 'timeout') return; // No answer, as upstream (client 10.2).
+        // Over UDP silence is passed on as it is (client 10.2).
+        if (outcome.reason === 'timeout' && transport === 'udp') return;
         const failure = writeDnsMessage(dnsResponse(decision.query, DNS_RCODE.serverFailure));
         if (failure) reply(failure);
         return;
@@ -247,8 +255,14 @@ export class ClientProcess {
   }
 
   #pollResolvConf(): void {
-    const servers = this.#host.readSystemServers();
-    this.#run(() => this.#client.setSystemResolvers(servers));
+    try {
+      const servers = this.#host.readSystemServers();
+      this.#run(() => this.#client.setSystemResolvers(servers));
+      this.#host.reassertDns();
+    } catch (error) {
+      // Another program is just writing it, or it is away for a moment; the next look comes soon.
+      this.#log.warn('resolv.conf cannot be read or written', { error });
+    }
   }
 
   #localEndpoints(): ReturnType<typeof endpoint>[] {

@@ -52,6 +52,11 @@ export class ResolvConf {
     rmSync(this.#backup, { force: true });
   }
 
+  /** Whether the file is ours now. */
+  get isInForce(): boolean {
+    return this.#isOurs();
+  }
+
   #isOurs(): boolean {
     return readFileSync(RESOLV_CONF, 'utf8').startsWith(MAGIC_LINE);
   }

@@ -43,20 +43,23 @@ function askOverUdp(query: Buffer, server: Endpoint): Promise<ForwardOutcome> {
   return new Promise((resolve) => {
     const socket = createSocket(familyOf(server.address) === 4 ? 'udp4' : 'udp6');
     const timer = setTimeout(() => finish({ kind: 'failed', reason: 'timeout' }), TIMEOUT_MS);
+    let isDone = false;
     const finish = (outcome: ForwardOutcome): void => {
+      if (isDone) return; // Late errors of a socket that is done change nothing.
+      isDone = true;
       clearTimeout(timer);
-      socket.removeAllListeners('message');
-      socket.once('error', () => resolve(outcome)); // Late errors of a socket that is done change nothing.
       socket.close();
       resolve(outcome);
     };
-    socket.once('error', () => finish({ kind: 'failed', reason: 'unreachable' }));
+    socket.on('error', () => finish({ kind: 'failed', reason: 'unreachable' }));
     socket.on('message', (answer) => {
       if (answer.length < HEADER_LENGTH || answer.readUInt16BE(0) !== query.readUInt16BE(0)) return;
       finish({ kind: 'answered', answer: Uint8Array.from(answer) });
     });
     // Connected: the kernel lets nothing in but what this server sends from this port.
-    socket.connect(server.port, server.address, () => socket.send(query));
+    socket.connect(server.port, server.address, () => {
+      if (!isDone) socket.send(query);
+    });
   });
 }
 

@@ -62,6 +62,8 @@ export class DnsListener {
     const socket = createSocket(familyOf(address) === 4 ? 'udp4' : 'udp6');
     socket.on('message', (query, from) => {
       this.#onQuery(query, address, 'udp', (answer) => {
+        // The mapping of sentinels may have changed meanwhile, which closes this socket.
+        if (!this.#udp.includes(socket)) return;
         socket.send(answer, from.port, from.address, (error) => {
           if (error) this.#log.debug('A DNS answer could not be sent', { error: error.message });
         });

@@ -65,7 +65,8 @@ async function dialHost(
   return race(addresses.slice(0, ADDRESS_LIMIT), port, options, signal);
 }
 
-async function resolveBySystem(host: string): Promise<readonly IpAddress[]> {
+/** A literal, or what the system's resolver says. */
+export async function resolveBySystem(host: string): Promise<readonly IpAddress[]> {
   const literal = parseIp(host);
   if (literal !== undefined) return [literal];
   const found = await lookup(host, { all: true, verbatim: true });

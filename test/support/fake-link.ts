@@ -1,4 +1,4 @@
-// Stands in for the node in tests of the gateway role: connections exist when they are upserted, packets sent are kept.
+// Stands in for the node in tests of the gateway and client roles: connections exist when they are upserted, packets sent are kept.
 
 import type { ReceiveBatch } from '../../src/base/batch.ts';
 import type { PeerId, RelayId } from '../../src/base/ids.ts';
@@ -7,11 +7,17 @@ import type {
   ConnectionState,
   ConnectionTerms,
 } from '../../src/link/connection/connection-types.ts';
-import type { NodeEvent, NodeSnapshot, SendOutcome } from '../../src/link/node-types.ts';
+import type {
+  NodeEvent,
+  NodeSnapshot,
+  SendOutcome,
+  UpsertOutcome,
+} from '../../src/link/node-types.ts';
 import type { RelayInfo } from '../../src/link/relays/relays.ts';
+import type { ClientLink } from '../../src/roles/client/link.ts';
 import type { GatewayLink } from '../../src/roles/gateway/link.ts';
 
-export class FakeLink implements GatewayLink {
+export class FakeLink implements GatewayLink, ClientLink {
   /** Slots are numbers from 0 in order of connection. */
   readonly slots: PeerId[] = [];
   readonly sent: { readonly peer: PeerId; readonly packet: Uint8Array; readonly ecn: number }[] =
@@ -24,6 +30,9 @@ export class FakeLink implements GatewayLink {
   /** Whether bulk data has a key slot. */
   isReady = true;
   sendOutcome: SendOutcome = 'sent';
+  /** What an upsert of a known connection does. */
+  upsertOfKnown: 'reused' | 'replaced' = 'reused';
+  publicKey: Uint8Array = new Uint8Array(32).fill(3);
 
   handleRuns(_batch: ReceiveBatch): void {}
   handleOpened(_batch: ReceiveBatch): void {}
@@ -43,14 +52,14 @@ export class FakeLink implements GatewayLink {
     return this.sendOutcome;
   }
 
-  upsertConnection(terms: ConnectionTerms): 'created' | 'reused' | 'no-relays' {
+  upsertConnection(terms: ConnectionTerms): UpsertOutcome {
     if (!this.hasRelays) return 'no-relays';
     this.calls.push(`upsert ${terms.id}`);
     const isKnown = this.slots.includes(terms.id);
     if (!isKnown) this.slots.push(terms.id);
     const candidates = [`candidate:1 1 udp 1 192.0.2.1 ${this.calls.length} typ host`];
     this.events.push({ kind: 'candidates-added', peer: terms.id, candidates });
-    return isKnown ? 'reused' : 'created';
+    return isKnown ? this.upsertOfKnown : 'created';
   }
 
   addRemoteCandidate(id: PeerId, text: string): void {
@@ -73,6 +82,14 @@ export class FakeLink implements GatewayLink {
 
   closeAll(goodbye: Uint8Array | undefined): void {
     this.calls.push(`close-all ${goodbye?.[40]}`);
+  }
+
+  /** All connections are closed, as the node reports it. */
+  reset(): void {
+    for (const peer of this.slots.splice(0)) {
+      if (peer !== '') this.events.push({ kind: 'connection-closed', peer });
+    }
+    this.publicKey = this.publicKey.map((byte) => byte + 1);
   }
 
   releaseRelays(): void {

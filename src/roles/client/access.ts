@@ -4,10 +4,9 @@
 import { type IpNetwork, parseNetwork } from '../../base/address.ts';
 import { toBase64 } from '../../base/bytes.ts';
 import { Counters } from '../../base/counters.ts';
-import { type PeerId, type ResourceId, resourceId } from '../../base/ids.ts';
+import { type PeerId, peerId, type ResourceId, resourceId } from '../../base/ids.ts';
 import type { Log } from '../../base/log.ts';
 import type { Instant } from '../../base/time.ts';
-import type { Node } from '../../link/node.ts';
 import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
 import { parseControlPacket, writeControlPacket } from '../../wire/control/p2p-control.ts';
 import type {
@@ -19,6 +18,7 @@ import type { IceCredentials as PortalCredentials } from '../../wire/portal/comm
 import type { ClientResource } from '../../wire/portal/resources.ts';
 import { type DnsNatKey, DnsNatTable } from './dns-nat.ts';
 import type { GatewayPeer, Gateways } from './gateways.ts';
+import type { ClientLink } from './link.ts';
 import type { PacketBuffer } from './packet-buffer.ts';
 import { PendingAccess } from './pending-access.ts';
 import type { ProxyAddressTable } from './proxy-addresses.ts';
@@ -30,8 +30,12 @@ import { WaitingPackets } from './waiting-packets.ts';
 const DEFAULT_ROUTES: readonly IpNetwork[] = ['0.0.0.0/0', '::/0'].flatMap(
   (text) => parseNetwork(text) ?? [],
 );
-/** A grant that a gateway does not honour is asked for again at most this often (client 11.5). */
-const RENEW_INTERVAL_MS = 2_000;
+/** A grant that a gateway does not honour is asked for again at most this often (client 11.5) ... */
+const MIN_RENEW_INTERVAL_MS = 2_000;
+
+// Implementation
+/** ... and ever more seldom while that does not help. */
+const MAX_RENEW_INTERVAL_MS = 64_000;
 
 /** Where a packet for a resource goes: to a peer, or into a buffer (none: it is dropped and counted). */
 export type Passage =
@@ -46,10 +50,12 @@ type AccessDrop =
   | 'status-for-nothing'
   | 'control-malformed'
   | 'unsolicited-grant'
+  | 'unknown-refusal'
+  | 'foreign-refusal'
   | 'unknown-grant';
 
 interface AccessDeps {
-  readonly node: Node;
+  readonly node: ClientLink;
   readonly gateways: Gateways;
   readonly resources: ResourceTable;
   readonly addresses: ProxyAddressTable;
@@ -58,7 +64,7 @@ interface AccessDeps {
 
 export class Access {
   readonly drops: Counters<AccessDrop> = new Counters();
-  readonly #node: Node;
+  readonly #node: ClientLink;
   readonly #gateways: Gateways;
   readonly #resources: ResourceTable;
   readonly #addresses: ProxyAddressTable;
@@ -66,7 +72,9 @@ export class Access {
   readonly #pending = new PendingAccess();
   readonly #dnsNat = new DnsNatTable();
   readonly #waiting = new WaitingPackets();
-  readonly #renewedAt = new Map<ResourceId, Instant>();
+  /** Announcements wait apart from packets, so that a burst does not push them out (client 9). */
+  readonly #waitingAnnouncements = new WaitingPackets();
+  readonly #renewals = new Map<ResourceId, { at: Instant; intervalMs: number }>();
   #messages: ClientOutbound[] = [];
   #events: AccessEvent[] = [];
   /** Packets that may be sent now, through routing again. */
@@ -88,10 +96,10 @@ export class Access {
     const resource = this.#resources.find(grant.resourceId);
     if (!resource) return this.drops.add('unknown-grant');
     if (!this.#pending.has(grant.resourceId)) return this.drops.add('unsolicited-grant');
-    const gateway = this.#gateways.upsert(grant.gatewayId, grant.gatewayIpv4, grant.gatewayIpv6);
+    const peer = peerId(grant.gatewayId);
     const outcome = this.#node.upsertConnection(
       {
-        id: gateway.peer,
+        id: peer,
         remotePublicKey: grant.gatewayPublicKey,
         presharedKey: grant.presharedKey,
         localCredentials: iceCredentials(grant.clientIceCredentials),
@@ -104,22 +112,29 @@ export class Access {
       this.#messages.push({ event: 'no_relays', payload: {} });
       return;
     }
+    // A gateway behind a new connection knows nothing of what the one before was told.
+    if (outcome !== 'reused') this.forgetGateway(peer);
+    const gateway = this.#gateways.upsert(grant.gatewayId, grant.gatewayIpv4, grant.gatewayIpv6);
     this.#log.debug('Access granted', {
       resourceId: grant.resourceId,
       gatewayId: grant.gatewayId,
       gatewayKey: toBase64(grant.gatewayPublicKey),
       connection: outcome,
     });
+    const before = this.#gateways.ofResource(resource.id);
     this.#gateways.grant(gateway, { resource: resource.id, networks: networksOf(resource) });
+    if (before && before !== gateway) this.#closeIfUnused(before, now);
     this.#events.push({ kind: 'granted', resource: resource.id, peer: gateway.peer });
     this.#announceAll(gateway, now);
     this.#ready.push(...(this.#pending.take(resource.id) ?? []));
   }
 
-  handleFailure({ resourceId: id, reason }: AuthorizationFailed): void {
+  /** Only "offline" ends the wait and what was granted; anything else may change, so traffic asks again (client 7.3 step 5). */
+  handleFailure({ resourceId: id, reason }: AuthorizationFailed, now: Instant): void {
+    if (!this.#resources.find(id)) return this.drops.add('unknown-refusal');
     this.#events.push({ kind: 'refused', resource: id, reason });
-    if (reason !== 'offline') return;
-    this.#pending.take(id);
+    if (reason === 'offline') this.forgetResource(id, now);
+    else this.#pending.noteAnswer(id);
   }
 
   handleControl(peer: PeerId, packet: Uint8Array, now: Instant): void {
@@ -128,7 +143,9 @@ export class Access {
       case 'domain-status': {
         const { domain, status } = event;
         const key = { gateway: peer, domain, resource: resourceId(event.resource) };
-        this.#ready.push(...this.#dnsNat.handleStatus(key, status === 'active'));
+        const released = this.#dnsNat.handleStatus(key, status === 'active');
+        if (released) this.#ready.push(...released);
+        else this.drops.add('status-for-nothing');
         return;
       }
       case 'goodbye':
@@ -144,7 +161,9 @@ export class Access {
 
   /** The connection is there: what waited for it was admitted before and goes as it is. */
   handleEstablished(peer: PeerId, now: Instant): void {
-    for (const packet of this.#waiting.takeAll(peer)) this.#node.sendPacket(peer, packet, 0, now);
+    const announcements = this.#waitingAnnouncements.takeAll(peer);
+    for (const packet of [...announcements, ...this.#waiting.takeAll(peer)])
+      this.#node.sendPacket(peer, packet, 0, now);
   }
 
   /** Decides about one packet for `resource`; asks for access or announces a name where that is missing. */
@@ -153,7 +172,7 @@ export class Access {
     if (!gateway) return { kind: 'wait', packets: this.#want(resource, now) };
     if (domain === undefined) return { kind: 'go', peer: gateway.peer };
     const key: DnsNatKey = { gateway: gateway.peer, domain, resource };
-    if (this.#dnsNat.isPending(key) && this.#dnsNat.announce(key, now)) this.#announce(key, now);
+    if (this.#dnsNat.announce(key, now)) this.#announce(key, now);
     const buffer = this.#dnsNat.waitingBuffer(key);
     return buffer ? { kind: 'wait', packets: buffer } : { kind: 'go', peer: gateway.peer };
   }
@@ -168,11 +187,19 @@ export class Access {
     for (const gateway of this.#gateways.all()) this.#announceName(gateway, domain, now);
   }
 
-  /** The gateway answered "prohibited": forgets the grant and asks again. */
-  renew(resource: ResourceId, now: Instant): void {
-    const last = this.#renewedAt.get(resource);
-    if (last !== undefined && now - last < RENEW_INTERVAL_MS) return;
-    this.#renewedAt.set(resource, now);
+  /** The gateway answered "prohibited": what it was told is told again, and the grant is asked for again. */
+  renew(peer: PeerId, resource: ResourceId, now: Instant): void {
+    if (this.#gateways.ofResource(resource)?.peer !== peer)
+      return this.drops.add('foreign-refusal');
+    const last = this.#renewals.get(resource);
+    const quietMs = last ? now - last.at : Number.POSITIVE_INFINITY;
+    if (last && quietMs < last.intervalMs) return;
+    const isFresh = !last || quietMs > 2 * MAX_RENEW_INTERVAL_MS;
+    const intervalMs = isFresh
+      ? MIN_RENEW_INTERVAL_MS
+      : Math.min(2 * last.intervalMs, MAX_RENEW_INTERVAL_MS);
+    this.#renewals.set(resource, { at: now, intervalMs });
+    this.#dnsNat.refreshResource(resource);
     if (this.#pending.want(resource, undefined, now)) this.#request(resource);
   }
 
@@ -180,17 +207,16 @@ export class Access {
   forgetResource(resource: ResourceId, now: Instant): void {
     this.#pending.take(resource);
     this.#dnsNat.removeResource(resource);
-    this.#renewedAt.delete(resource);
+    this.#renewals.delete(resource);
     const gateway = this.#gateways.withdraw(resource);
-    if (!gateway || gateway.grantCount > 0) return;
-    this.#node.closeConnection(gateway.peer, writeControlPacket({ kind: 'goodbye' }), now);
-    this.forgetGateway(gateway.peer);
+    if (gateway) this.#closeIfUnused(gateway, now);
   }
 
   forgetGateway(peer: PeerId): void {
     this.#gateways.remove(peer);
     this.#dnsNat.removeGateway(peer);
     this.#waiting.takeAll(peer);
+    this.#waitingAnnouncements.takeAll(peer);
   }
 
   /**
@@ -205,7 +231,12 @@ export class Access {
 
   /** Requests that were made while the portal was away, or before it knew our present key, are made again. */
   handlePortalConnected(now: Instant): void {
-    for (const resource of this.#pending.restart(now)) this.#request(resource);
+    for (const resource of this.#pending.resume(now)) this.#request(resource);
+  }
+
+  /** Until it is back nothing is asked; what waits stays. */
+  handlePortalDisconnected(): void {
+    this.#pending.pause();
   }
 
   pollMessage(): ClientOutbound | undefined {
@@ -229,7 +260,7 @@ export class Access {
   snapshot(): Readonly<Record<string, unknown>> {
     return {
       pending: this.#pending.count,
-      waiting: this.#waiting.count,
+      waiting: this.#waiting.count + this.#waitingAnnouncements.count,
       dnsNat: this.#dnsNat.snapshot(),
       drops: this.drops.snapshot(),
     };
@@ -238,6 +269,13 @@ export class Access {
   #want(resource: ResourceId, now: Instant): Pick<PacketBuffer, 'push'> {
     if (this.#pending.want(resource, undefined, now)) this.#request(resource);
     return { push: (packet) => void this.#pending.keep(resource, packet) };
+  }
+
+  /** A connection without any grant left is closed with a goodbye. */
+  #closeIfUnused({ peer, grantCount }: GatewayPeer, now: Instant): void {
+    if (grantCount > 0) return;
+    this.#node.closeConnection(peer, writeControlPacket({ kind: 'goodbye' }), now);
+    this.forgetGateway(peer);
   }
 
   #request(resource: ResourceId): void {
@@ -273,7 +311,7 @@ export class Access {
     const packet = writeControlPacket({ kind: 'assigned-ips', resource, domain, proxyIps });
     const outcome = this.#node.sendPacket(gateway, packet, 0, now);
     if (outcome === 'sent' || outcome === 'waiting') return;
-    this.#waiting.push(gateway, packet);
+    this.#waitingAnnouncements.push(gateway, packet);
   }
 }
 

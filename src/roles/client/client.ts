@@ -5,15 +5,12 @@
 //   DNS queries     ─▶ stub resolver ─▶ access        UDP runs    ─▶ node ─▶ traffic
 
 import type { Endpoint, IpAddress, IpNetwork } from '../../base/address.ts';
-import type { ReceiveBatch, TransportAead, TunBatch } from '../../base/batch.ts';
-import type { CryptoProvider } from '../../base/crypto.ts';
+import type { ReceiveBatch, TunBatch } from '../../base/batch.ts';
 import { gatewayId, peerId, type ResourceId } from '../../base/ids.ts';
 import type { Log } from '../../base/log.ts';
-import type { Random } from '../../base/random.ts';
-import { earliest, type Instant, type WallClock } from '../../base/time.ts';
+import { earliest, type Instant } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import { CandidateOutbox } from '../../link/candidate-outbox.ts';
-import { Node } from '../../link/node.ts';
 import type { NodeEvent } from '../../link/node-types.ts';
 import {
   PROXY_NETWORK_IPV4,
@@ -33,6 +30,7 @@ import { mergeRelays, type RelaysPresence } from '../../wire/portal/common.ts';
 import type { ClientResource } from '../../wire/portal/resources.ts';
 import { Access, type AccessEvent } from './access.ts';
 import { Gateways } from './gateways.ts';
+import type { ClientLink } from './link.ts';
 import { ProxyAddressTable } from './proxy-addresses.ts';
 import { ResourceTable } from './resource-table.ts';
 import { Routing } from './routing.ts';
@@ -63,16 +61,14 @@ export type DnsDecision =
   | { readonly kind: 'drop'; readonly reason: 'dns-malformed' | 'unassigned-sentinel' };
 
 export interface ClientDeps {
-  readonly crypto: CryptoProvider;
-  readonly random: Random;
-  readonly aead: TransportAead;
-  readonly wallClock: WallClock;
+  /** Ours alone from here on. */
+  readonly link: ClientLink;
   readonly log: Log;
 }
 
 export class Client {
   readonly #log: Log;
-  readonly #node: Node;
+  readonly #node: ClientLink;
   readonly #resources = new ResourceTable();
   readonly #addresses = new ProxyAddressTable();
   readonly #gateways = new Gateways();
@@ -86,9 +82,9 @@ export class Client {
   #systemServers: readonly IpAddress[] = [];
   #events: ClientEvent[] = [];
 
-  constructor(deps: ClientDeps, now: Instant) {
+  constructor(deps: ClientDeps) {
     this.#log = deps.log;
-    this.#node = new Node({ role: 'client', allowNoRelays: true }, deps, now);
+    this.#node = deps.link;
     this.#stub = new StubResolver(this.#resources, this.#addresses);
     this.#routing = new Routing(this.#resources, this.#addresses, this.#gateways);
     this.#access = new Access({
@@ -153,6 +149,7 @@ export class Client {
 
   handlePortalDisconnected(): void {
     this.#candidates.disconnect();
+    this.#access.handlePortalDisconnected();
   }
 
   handlePortalMessage(message: ClientInbound, now: Instant): void {
@@ -181,6 +178,8 @@ export class Client {
   /** The network changed (client 13): a new key, all connections closed; the caller binds new sockets and connects to the portal anew. */
   reset(now: Instant): void {
     this.#node.reset(now);
+    // The channel says nothing when it is made to connect anew.
+    this.handlePortalDisconnected();
     this.#candidates.clear();
     this.#access.startOver(now);
     this.#routing.forget();
@@ -261,7 +260,7 @@ export class Client {
         this.#access.handleGrant(message.payload, now);
         return this.#routing.forget();
       case 'authorization_creation_failed':
-        return this.#access.handleFailure(message.payload);
+        return this.#access.handleFailure(message.payload, now);
       default:
         // Client to client, device pools: not offered by this client yet.
         this.#log.debug('Ignored a message of the portal', { event: message.event });

@@ -63,10 +63,17 @@ export class DnsNatTable {
     }
   }
 
-  /** Handles a `DomainStatus`; returns the packets that may go now. An unknown entry is ignored. */
-  handleStatus(key: DnsNatKey, isActive: boolean): Uint8Array[] {
+  /** The gateway seems to have forgotten what it was told about a resource. */
+  refreshResource(resource: ResourceId): void {
+    for (const entry of this.#entries.values())
+      if (entry.key.resource === resource && entry.state === 'confirmed')
+        entry.state = 'recreating';
+  }
+
+  /** Handles a `DomainStatus`; returns the packets that may go now, `undefined` for an entry that does not exist. */
+  handleStatus(key: DnsNatKey, isActive: boolean): Uint8Array[] | undefined {
     const entry = this.#entries.get(textOf(key));
-    if (!entry) return [];
+    if (!entry) return undefined;
     const packets = entry.waiting?.takeAll() ?? [];
     entry.waiting = undefined;
     entry.state = isActive ? 'confirmed' : 'failed';
@@ -77,11 +84,6 @@ export class DnsNatTable {
   waitingBuffer(key: DnsNatKey): PacketBuffer | undefined {
     const entry = this.#entries.get(textOf(key));
     return entry?.state === 'pending' ? entry.waiting : undefined;
-  }
-
-  /** True if an answer is outstanding, so that traffic should repeat the announcement. */
-  isPending(key: DnsNatKey): boolean {
-    return this.#entries.get(textOf(key))?.state === 'pending';
   }
 
   removeGateway(gateway: PeerId): void {

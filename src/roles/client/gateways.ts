@@ -9,6 +9,7 @@ import {
 } from '../../base/address.ts';
 import { at } from '../../base/bytes.ts';
 import { type GatewayId, type PeerId, peerId, type ResourceId } from '../../base/ids.ts';
+import { isProxyAddress, isTunnelAddress } from '../../wire/control/address-plan.ts';
 
 export interface Grant {
   readonly resource: ResourceId;
@@ -86,8 +87,13 @@ export class GatewayPeer {
   }
 
   #isInNetwork(address: IpAddress): boolean {
+    // Peers and names are no part of the Internet (client 6.1 step 10), so nothing comes from there by a default route.
+    const isOurs = isTunnelAddress(address) || isProxyAddress(address);
     for (const { networks } of this.#grants.values()) {
-      if (networks.some((network) => networkContains(network, address))) return true;
+      for (const network of networks) {
+        if (networkContains(network, address) && !(isOurs && network.prefixLength === 0))
+          return true;
+      }
     }
     return false;
   }
@@ -131,11 +137,9 @@ export class Gateways {
     this.#byPeer.delete(peer);
     this.#byAddress.delete(gateway.ipv4);
     this.#byAddress.delete(gateway.ipv6);
-    for (const resource of gateway.resources) this.#byResource.delete(resource);
-  }
-
-  clear(): void {
-    for (const peer of [...this.#byPeer.keys()]) this.remove(peer);
+    for (const resource of gateway.resources) {
+      if (this.#byResource.get(resource) === gateway) this.#byResource.delete(resource);
+    }
   }
 
   find(peer: PeerId): GatewayPeer | undefined {

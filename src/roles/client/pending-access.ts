@@ -24,6 +24,8 @@ interface Pending {
 
 export class PendingAccess {
   readonly #byResource = new Map<ResourceId, Pending>();
+  /** While the portal is away nobody hears a request: nothing is asked, repeated or given up. */
+  #isPaused = true;
 
   /** Keeps `packet` until the answer; true if a request has to be sent now. */
   want(resource: ResourceId, packet: Uint8Array | undefined, now: Instant): boolean {
@@ -37,11 +39,11 @@ export class PendingAccess {
       };
       this.#byResource.set(resource, pending);
       if (packet) pending.packets.push(packet);
-      return true;
+      return !this.#isPaused;
     }
     if (packet) pending.packets.push(packet);
     pending.silentRepeats = 0;
-    if (now - pending.lastRequestAt < REQUEST_INTERVAL_MS) return false;
+    if (this.#isPaused || now - pending.lastRequestAt < REQUEST_INTERVAL_MS) return false;
     pending.lastRequestAt = now;
     return true;
   }
@@ -62,8 +64,20 @@ export class PendingAccess {
     return pending?.packets.takeAll();
   }
 
-  /** All that is pending counts as asked for now; returns it. */
-  restart(now: Instant): ResourceId[] {
+  /** The portal refused: only traffic asks again, not the timer. */
+  noteAnswer(resource: ResourceId): void {
+    const pending = this.#byResource.get(resource);
+    if (pending) pending.silentRepeats = MAX_SILENT_REPEATS;
+  }
+
+  /** The portal is away. */
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  /** The portal is back: all that is pending counts as asked for now; returns it. */
+  resume(now: Instant): ResourceId[] {
+    this.#isPaused = false;
     for (const pending of this.#byResource.values()) {
       pending.lastRequestAt = now;
       pending.silentRepeats = 0;
@@ -74,6 +88,7 @@ export class PendingAccess {
   /** Resources whose request has to be repeated now. */
   handleTimeout(now: Instant): ResourceId[] {
     const due: ResourceId[] = [];
+    if (this.#isPaused) return due;
     for (const [resource, pending] of this.#byResource) {
       if (now < later(pending.lastRequestAt, REQUEST_INTERVAL_MS)) continue;
       if (pending.silentRepeats >= MAX_SILENT_REPEATS) {
@@ -89,6 +104,7 @@ export class PendingAccess {
 
   pollTimeout(): Instant | undefined {
     let next: Instant | undefined;
+    if (this.#isPaused) return next;
     for (const { lastRequestAt } of this.#byResource.values()) {
       const due = later(lastRequestAt, REQUEST_INTERVAL_MS);
       if (next === undefined || due < next) next = due;

@@ -43,6 +43,8 @@ export class ProxyAddressTable {
     const known = this.#byName.get(name);
     if (known) return known;
     const assigned = { ipv4: this.#takeIpv4(), ipv6: this.#takeIpv6() };
+    // Nothing left: nothing to remember either, so that the table ends where the ranges end.
+    if (assigned.ipv4.length + assigned.ipv6.length === 0) return assigned;
     this.#byName.set(name, assigned);
     for (const address of [...assigned.ipv4, ...assigned.ipv6]) this.#nameOf.set(address, name);
     return assigned;

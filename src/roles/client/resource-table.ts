@@ -64,6 +64,6 @@ export class ResourceTable {
 /** The members that decide about access; name and description are for display. */
 function relevantText(resource: ClientResource): string {
   const { name: _name, ...rest } = resource;
-  const sites = 'sites' in rest ? rest.sites.map(({ id }) => id) : [];
+  const sites = 'sites' in rest ? rest.sites.map(({ id }) => id).sort() : [];
   return JSON.stringify({ ...rest, addressDescription: undefined, sites });
 }

@@ -4,7 +4,11 @@
 import { addressFromWords, familyOf, type IpAddress, networkContains } from '../../base/address.ts';
 import { at } from '../../base/bytes.ts';
 import type { ResourceId } from '../../base/ids.ts';
-import { isProxyAddress, isTunnelAddress } from '../../wire/control/address-plan.ts';
+import {
+  isProxyAddress,
+  isSentinelAddress,
+  isTunnelAddress,
+} from '../../wire/control/address-plan.ts';
 import { DESTINATION_WORDS, type ParsedPacket, TRANSPORT } from '../../wire/ip/parsed-packet.ts';
 import type { Filter } from '../../wire/portal/common.ts';
 import type { GatewayPeer, Gateways } from './gateways.ts';
@@ -56,7 +60,8 @@ export class Routing {
       for (const entry of bucket) if (entry.isOf(packet)) return entry.route;
     }
     const route = this.#decide(packet);
-    this.#remember(packet, route);
+    // Gateways come and go; few packets are for one itself.
+    if (route.kind !== 'gateway') this.#remember(packet, route);
     return route;
   }
 
@@ -83,7 +88,9 @@ export class Routing {
       : this.#networkCandidates(address, packet);
     const [best] = candidates.sort(preferred);
     if (best) return { kind: 'resource', ...best };
-    if (isTunnelAddress(address) || isProxyAddress(address)) return NOWHERE;
+    const isOurs =
+      isTunnelAddress(address) || isProxyAddress(address) || isSentinelAddress(address);
+    if (isOurs) return NOWHERE;
     return this.#internet();
   }
 

@@ -30,8 +30,10 @@ export class Sentinels {
     const wanted = [...new Set(isFromPortal ? portalServers : systemServers)].filter(
       (address) => !isSentinelAddress(address),
     );
-    const before = this.#current.map(({ upstream }) => upstream.address).join(' ');
-    if (wanted.join(' ') === before && this.#isFromPortal === isFromPortal) return false;
+    // The same servers in another order are the same set (client 10.1).
+    const before = this.#current.map(({ upstream }) => upstream.address);
+    const isSameSet = wanted.toSorted().join(' ') === before.sort().join(' ');
+    if (isSameSet && this.#isFromPortal === (wanted.length > 0 && isFromPortal)) return false;
     this.#current = wanted.map((address) => ({
       address: this.#take(address),
       upstream: endpoint(address, DNS_PORT),
@@ -48,8 +50,8 @@ export class Sentinels {
     return this.#current.find((sentinel) => sentinel.address === address);
   }
 
-  get #isFromPortal(): boolean | undefined {
-    return this.#current[0]?.isFromPortal;
+  get #isFromPortal(): boolean {
+    return this.#current[0]?.isFromPortal ?? false;
   }
 
   /** The range is small; after all of it was used it begins anew. */

@@ -100,7 +100,7 @@ export class StubResolver {
       ttlSeconds: STUB_TTL_SECONDS,
       data: { kind: 'name', name },
     };
-    return answer(query, DNS_RCODE.noError, [record], name);
+    return answer(query, DNS_RCODE.noError, [record], undefined);
   }
 }
 

@@ -18,7 +18,6 @@ import { Counters } from '../../base/counters.ts';
 import type { PeerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
-import type { Node } from '../../link/node.ts';
 import { isControlPacket } from '../../wire/control/p2p-control.ts';
 import { parseSuperPacket, parseTunPacket, type RowOutcome } from '../../wire/ip/batch-rows.ts';
 import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
@@ -33,11 +32,13 @@ import {
   ParsedPacket,
   parsePacket,
   SOURCE_WORDS,
+  TRANSPORT,
 } from '../../wire/ip/parsed-packet.ts';
 import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
 import type { Access } from './access.ts';
 import { copyPacket } from './copy-packet.ts';
 import type { Gateways } from './gateways.ts';
+import type { ClientLink } from './link.ts';
 import type { Routing } from './routing.ts';
 
 export type TrafficDrop =
@@ -50,7 +51,10 @@ export type TrafficDrop =
   | 'refused-by-filter'
   | 'too-large-to-wait'
   | 'too-many-waiting'
+  | 'not-connected'
   | 'no-gateway'
+  | 'destination-not-ours'
+  | 'tun-queue-full'
   | 'source-not-allowed';
 
 // Implementation
@@ -59,7 +63,7 @@ const MAX_PACKETS_TO_TUN = 256;
 const NO_SLOT = -1;
 
 interface TrafficDeps {
-  readonly node: Node;
+  readonly node: ClientLink;
   readonly gateways: Gateways;
   readonly routing: Routing;
   readonly access: Access;
@@ -67,7 +71,7 @@ interface TrafficDeps {
 
 export class Traffic {
   readonly drops: Counters<TrafficDrop> = new Counters();
-  readonly #node: Node;
+  readonly #node: ClientLink;
   readonly #gateways: Gateways;
   readonly #routing: Routing;
   readonly #access: Access;
@@ -104,7 +108,7 @@ export class Traffic {
       const peer = this.#admit(slab, isPartial, now);
       if (peer === undefined) continue;
       const slot = this.#node.sendSlot(peer, now);
-      if (slot === NO_SLOT) this.#wait(peer, slab, isPartial);
+      if (slot === NO_SLOT) this.#sendAlone(peer, slab, isPartial, now);
       packets[row + TUN_PACKET.slot] = slot;
       packets[row + TUN_PACKET.ecn] = ecnOf(view, this.#packet);
     }
@@ -117,8 +121,7 @@ export class Traffic {
       if (parsePacket(view, 0, bytes.length, this.#packet) !== 'parsed') continue;
       const peer = this.#admit(bytes, false, now);
       if (peer === undefined) continue;
-      const sent = this.#node.sendPacket(peer, bytes, ecnOf(view, this.#packet) as Ecn, now);
-      if (sent !== 'sent' && sent !== 'waiting') this.#wait(peer, bytes, false);
+      this.#sendOrWait(peer, bytes, ecnOf(view, this.#packet) as Ecn, now);
     }
   }
 
@@ -157,7 +160,10 @@ export class Traffic {
         return this.#drop('unknown-resource');
       case 'resource': {
         if (!route.isAllowed) {
-          this.#pushToTun(writeIcmpError('prohibited', slab, this.#packet));
+          // No error about an error (RFC 1122 §3.2.2, RFC 4443 §2.4).
+          if (this.#packet.transport !== TRANSPORT.icmp) {
+            this.#pushToTun(writeIcmpError('prohibited', slab, this.#packet));
+          }
           return this.#drop('refused-by-filter');
         }
         const buffer = this.#access.bufferFor(route.resource, route.domain, now);
@@ -193,10 +199,25 @@ export class Traffic {
     return false;
   }
 
-  #wait(peer: PeerId, slab: Uint8Array, isPartial: boolean): void {
+  /** Without a key slot a single packet goes through the link, which may know a way; a GSO packet cannot, and is sent again by its owner. */
+  #sendAlone(peer: PeerId, slab: Uint8Array, isPartial: boolean, now: Instant): void {
     if (this.#packet.length > MAX_PACKET_LENGTH) return this.#drop('too-large-to-wait');
     const copy = copyPacket(slab, this.#packet, isPartial);
-    if (!this.#access.waitForConnection(peer, copy)) this.#drop('too-many-waiting');
+    const view = new DataView(slab.buffer, slab.byteOffset, slab.byteLength);
+    this.#sendOrWait(peer, copy, ecnOf(view, this.#packet) as Ecn, now);
+  }
+
+  #sendOrWait(peer: PeerId, packet: Uint8Array, ecn: Ecn, now: Instant): void {
+    switch (this.#node.sendPacket(peer, packet, ecn, now)) {
+      case 'sent':
+      case 'waiting':
+        return;
+      case 'still-connecting':
+        if (!this.#access.waitForConnection(peer, packet)) this.#drop('too-many-waiting');
+        return;
+      default:
+        this.#drop('not-connected');
+    }
   }
 
   /** True if `#packet` may enter the TUN device. Control packets are handled here. */
@@ -221,7 +242,12 @@ export class Traffic {
       this.drops.add('source-not-allowed');
       return false;
     }
-    if (refusalOf(this.#packet) === 'prohibited') this.#noteProhibited(view, now);
+    // What comes out of the tunnel is for this host alone, whatever its routes would make of another destination.
+    if (!this.#isOwn(this.#packet.addresses, DESTINATION_WORDS)) {
+      this.drops.add('destination-not-ours');
+      return false;
+    }
+    if (refusalOf(this.#packet) === 'prohibited') this.#noteProhibited(peer, view, now);
     return true;
   }
 
@@ -229,18 +255,19 @@ export class Traffic {
     this.#routing.resourcesOfProxy(address);
 
   /** The gateway refuses what this client believes to hold: the grant is asked for anew (client 11.5, always on). */
-  #noteProhibited(view: DataView, now: Instant): void {
+  #noteProhibited(peer: PeerId, view: DataView, now: Instant): void {
     if (!parseEmbeddedPacket(view, this.#packet, this.#embedded)) return;
     const quoted = new ParsedPacket();
     quoted.addresses.set(this.#embedded.addresses);
     quoted.transport = this.#embedded.transport;
     quoted.destinationPort = this.#embedded.destinationPort;
     const route = this.#routing.route(quoted);
-    if (route.kind === 'resource' && route.isAllowed) this.#access.renew(route.resource, now);
+    if (route.kind === 'resource' && route.isAllowed) this.#access.renew(peer, route.resource, now);
   }
 
   #pushToTun(bytes: Uint8Array): void {
     if (this.#toTun.length < MAX_PACKETS_TO_TUN) this.#toTun.push(bytes);
+    else this.drops.add('tun-queue-full');
   }
 
   #drop(reason: TrafficDrop): undefined {

@@ -48,6 +48,7 @@ describe('pending access', () => {
 
   test('asks at once, and again only when traffic comes two seconds later', () => {
     const pending = new PendingAccess();
+    pending.resume(instant(0));
     expect(pending.want(resource, undefined, instant(0))).toBe(true);
     expect(pending.want(resource, undefined, instant(1_999))).toBe(false);
     expect(pending.want(resource, undefined, instant(2_000))).toBe(true);
@@ -55,6 +56,7 @@ describe('pending access', () => {
 
   test('repeats five times without traffic and then forgets', () => {
     const pending = new PendingAccess();
+    pending.resume(instant(0));
     pending.want(resource, undefined, instant(0));
     let asked = 0;
     for (let at = pending.pollTimeout(); at !== undefined; at = pending.pollTimeout()) {
@@ -64,8 +66,28 @@ describe('pending access', () => {
     expect(pending.has(resource)).toBe(false);
   });
 
+  test('asks nothing and gives nothing up while the portal is away, and everything once it is back', () => {
+    const pending = new PendingAccess();
+    expect(pending.want(resource, tcp({ sequence: 1, flags: 2 }), instant(0))).toBe(false);
+    expect(pending.pollTimeout()).toBeUndefined();
+    expect(pending.handleTimeout(instant(600_000))).toEqual([]);
+    expect(pending.resume(instant(600_000))).toEqual([resource]);
+    expect(pending.want(resource, undefined, instant(600_001))).toBe(false);
+    expect(pending.take(resource)).toHaveLength(1);
+  });
+
+  test('is not repeated by itself after an answer, but by traffic', () => {
+    const pending = new PendingAccess();
+    pending.resume(instant(0));
+    pending.want(resource, undefined, instant(0));
+    pending.noteAnswer(resource);
+    expect(pending.handleTimeout(instant(2_000))).toEqual([]);
+    expect(pending.want(resource, undefined, instant(2_001))).toBe(true);
+  });
+
   test('gives the packets to the one who takes the answer, once', () => {
     const pending = new PendingAccess();
+    pending.resume(instant(0));
     pending.want(resource, tcp({ sequence: 1, flags: 2 }), instant(0));
     expect(pending.take(resource)).toHaveLength(1);
     expect(pending.take(resource)).toBeUndefined();
@@ -120,6 +142,6 @@ describe('the DNS NAT of a gateway as the client sees it', () => {
     expect(table.count).toBe(0);
     table.announce(key, instant(0));
     table.removeResource(key.resource);
-    expect(table.handleStatus(key, true)).toEqual([]);
+    expect(table.handleStatus(key, true)).toBeUndefined();
   });
 });
