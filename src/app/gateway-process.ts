@@ -9,6 +9,7 @@ import { NativeAead } from '../io/aead.ts';
 import { createWallClock, monotonicNow, SystemRandom } from '../io/clock.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
 import { Firewall } from '../io/firewall.ts';
+import { GatewayDns } from '../io/gateway-dns.ts';
 import { HealthServer } from '../io/health-server.ts';
 import { TunnelInterface } from '../io/interface.ts';
 import { LocalNetworkWatch, localAddresses } from '../io/local-network.ts';
@@ -62,6 +63,7 @@ export class GatewayProcess {
   readonly #sockets: TunnelSockets;
   readonly #firewall: Firewall;
   readonly #resolver = new SystemResolver();
+  readonly #dns: GatewayDns;
   readonly #portal: PortalLink<GatewayInbound, GatewayOutbound>;
   readonly #onFatal: (error: unknown) => void;
   #watch: LocalNetworkWatch | undefined;
@@ -111,6 +113,7 @@ export class GatewayProcess {
     for (const { message } of this.#sockets.problems) log.info('A family is missing', { message });
     this.#tun = TunDevice.open(DEFAULT_TUN_NAME);
     this.#interface = new TunnelInterface(this.#tun.name);
+    this.#dns = new GatewayDns({ log: log.child('dns') });
     this.#firewall = new Firewall(this.#tun.name, log.child('firewall'));
     this.#loop = new Loop({
       role: this.#gateway,
@@ -150,6 +153,7 @@ export class GatewayProcess {
     this.#firewall.remove();
     await this.#portal.close();
     this.#resolver.close();
+    this.#dns.close();
     this.#sockets.close();
     this.#tun.close();
     this.#health?.close();
@@ -237,6 +241,10 @@ export class GatewayProcess {
       const refused = [...problems, ...this.#interface.setRoutes(networks)];
       for (const { message } of refused) this.#log.info('The host refused a setting', { message });
       this.#isConfigured = true;
+      const served = [ipv4, ipv6].filter((address) => families.includes(familyOf(address)));
+      this.#dns.listen(served).catch((error: unknown) => {
+        this.#log.warn('The DNS server of the tunnel is missing', { error: String(error) });
+      });
     } catch (error) {
       if (!(error instanceof FzError)) throw error;
       this.#onFatal(error);

@@ -1,5 +1,5 @@
-// The sockets of the client's stub resolver: UDP and TCP port 53 on each sentinel address, which the TUN device carries as an address of
-// this host, so that the kernel's own TCP serves DNS over TCP (client 10.2). What to answer is the role's decision.
+// The sockets of a DNS server on addresses of the TUN device, so that the kernel's own TCP serves DNS over TCP: of the client's stub resolver on
+// each sentinel address (client 10.2), and of the gateway (operations 10.2). What to answer is the owner's decision.
 
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -34,13 +34,16 @@ export type OnDnsQuery = (
 export class DnsListener {
   readonly #onQuery: OnDnsQuery;
   readonly #log: Log;
+  readonly #port: number;
   #udp: UdpSocket[] = [];
   #tcp: Server[] = [];
   readonly #connections = new Set<Socket>();
 
-  constructor(onQuery: OnDnsQuery, log: Log) {
+  /** `port`: where resolvers listen, unless others say so. */
+  constructor(onQuery: OnDnsQuery, log: Log, port: number = DNS_PORT) {
     this.#onQuery = onQuery;
     this.#log = log;
+    this.#port = port;
   }
 
   /** Listens on exactly these addresses. Rejects with `DnsListenError`. */
@@ -70,8 +73,8 @@ export class DnsListener {
       });
     });
     await new Promise<void>((resolve, reject) => {
-      socket.once('error', (cause) => reject(listenError(address, cause)));
-      socket.bind({ port: DNS_PORT, address, exclusive: true }, resolve);
+      socket.once('error', (cause) => reject(listenError(address, this.#port, cause)));
+      socket.bind({ port: this.#port, address, exclusive: true }, resolve);
     });
     socket.removeAllListeners('error');
     socket.on('error', (error) => this.#log.debug('A DNS socket failed', { error: error.message }));
@@ -82,8 +85,8 @@ export class DnsListener {
     const server = createServer((connection) => this.#serve(connection, address));
     server.maxConnections = MAX_TCP_CONNECTIONS;
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause) => reject(listenError(address, cause)));
-      server.listen(DNS_PORT, address, resolve);
+      server.once('error', (cause) => reject(listenError(address, this.#port, cause)));
+      server.listen(this.#port, address, resolve);
     });
     this.#tcp.push(server);
   }
@@ -113,6 +116,6 @@ export class DnsListener {
   }
 }
 
-function listenError(address: IpAddress, cause: unknown): DnsListenError {
-  return new DnsListenError(`cannot serve DNS on ${address} port ${DNS_PORT}`, { cause });
+function listenError(address: IpAddress, port: number, cause: unknown): DnsListenError {
+  return new DnsListenError(`cannot serve DNS on ${address} port ${port}`, { cause });
 }
