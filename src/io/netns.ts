@@ -15,6 +15,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -63,7 +64,10 @@ export class NamespaceGroup {
     this.id = randomBytes(3).toString('hex');
     this.#hosts = hosts;
     mkdirSync(OWNERS, { recursive: true });
-    writeFileSync(`${OWNERS}/${this.id}`, `${process.pid} ${startTimeOf(process.pid)}\n`);
+    // In one step, because to another group an empty file has a dead owner.
+    const draft = `${OWNERS}/.${this.id}`;
+    writeFileSync(draft, `${process.pid} ${startTimeOf(process.pid)}\n`);
+    renameSync(draft, `${OWNERS}/${this.id}`);
     process.once('exit', this.#onExit);
   }
 
@@ -152,7 +156,7 @@ export class NamespaceGroup {
 /** Removes the groups whose owner is gone, with all that still runs in them. Returns their ids. */
 export function removeStaleGroups(): readonly string[] {
   if (!existsSync(OWNERS)) return [];
-  const stale = readdirSync(OWNERS).filter((id) => !isOwnerAlive(id));
+  const stale = readdirSync(OWNERS).filter((id) => !id.startsWith('.') && !isOwnerAlive(id));
   for (const id of stale) removeGroup(id);
   return stale;
 }

@@ -36,6 +36,7 @@ export interface LabOptions extends ScenarioNetwork {
 export type LabRole = 'portal' | 'relay' | 'gateway' | 'client';
 
 // Implementation
+const FOLDER_PREFIX = 'firezone-lab-';
 const HEALTH = '127.0.0.1:8080';
 const PORTAL_PORT = 8081;
 /** How long a client that moves is without any network. */
@@ -89,9 +90,9 @@ export class Lab {
 
   /** Builds the network and starts everything; resolves when the client can be used. On failure nothing is left behind. */
   static async create(options: LabOptions): Promise<Lab> {
-    const folder = mkdtempSync(join(tmpdir(), 'firezone-lab-'));
-    options.onProgress('building the network');
-    const network = await LabNetwork.create(options);
+    options.onProgress('building the network, starting portal and servers');
+    const network = LabNetwork.prepare(options);
+    const folder = mkdtempSync(join(tmpdir(), FOLDER_PREFIX));
     const lab = new Lab(network, options, folder);
     try {
       await lab.#startAll();
@@ -237,9 +238,9 @@ export class Lab {
 
   async #startAll(): Promise<void> {
     const { onProgress } = this.#options;
-    onProgress('starting portal and servers');
+    // Both take about as long; the servers need no network to get ready.
     for (const server of this.#resources) server.start();
-    await this.startPortal();
+    await Promise.all([this.network.build(), this.startPortal()]);
     onProgress('starting relay, gateway and client');
     this.relay.start();
     this.gateway.start();

@@ -60,7 +60,7 @@ export class ManagedProcess {
     const deadline = Date.now() + timeoutMs;
     while (!pattern.test(this.log())) {
       const tail = this.log().trim().split('\n').slice(-3).join(' | ');
-      if (!this.isRunning) throw new Error(`${this.name} ended early: ${tail}`);
+      if (!this.isRunning) throw new Error(`${this.name} ended early (${this.#ending()}): ${tail}`);
       if (Date.now() > deadline) throw new Error(`${this.name} is not ready: ${tail}`);
       await pause(POLL_MS);
     }
@@ -85,6 +85,10 @@ export class ManagedProcess {
 
   signal(signal: NodeJS.Signals): void {
     this.#child?.kill(signal);
+  }
+
+  #ending(): string {
+    return this.#child?.signalCode ?? `exit code ${this.#child?.exitCode}`;
   }
 
   #logText(): string {

@@ -62,15 +62,22 @@ export class LabNetwork {
   #clientOutside: DualAddress = LAB_ROUTERS['client-router'].outside;
   #isClientUp = true;
 
-  /** Needs root, iproute2 and nftables. On failure nothing is left behind. */
+  /** The hosts, wired and configured. Needs root, iproute2 and nftables. On failure nothing is left behind. */
   static async create(options: LabNetworkOptions): Promise<LabNetwork> {
-    const network = new LabNetwork(NamespaceGroup.create(HOSTS), options);
+    const network = LabNetwork.prepare(options);
     try {
-      await network.#build();
+      await network.build();
     } catch (error) {
       network.destroy();
       throw error;
     }
+    return network;
+  }
+
+  /** Only the hosts, each alone: programs that wait to be called can start there, while `build` wires them. */
+  static prepare(options: LabNetworkOptions): LabNetwork {
+    const network = new LabNetwork(NamespaceGroup.create(HOSTS), options);
+    for (const host of HOSTS) network.#writeEtcFiles(host);
     return network;
   }
 
@@ -170,8 +177,7 @@ export class LabNetwork {
     this.#group.destroy();
   }
 
-  async #build(): Promise<void> {
-    for (const host of HOSTS) this.#writeEtcFiles(host);
+  async build(): Promise<void> {
     // The bridge comes first: a link whose two ends have the same interface index in their namespaces is seen to be up only after
     // a second (the kernel takes it for no link and does not hurry), and all hosts' first interface has index 2.
     const wires = [
