@@ -1,6 +1,6 @@
 // The client's command line and environment (client 2.1): what a headless client needs, under the official names.
 
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Endpoint } from '../base/address.ts';
 import { parseAddress, parseApiUrl, parseDuration } from './gateway-config.ts';
 
@@ -14,6 +14,7 @@ export interface ClientConfig {
   readonly logFormat: 'human' | 'json';
   readonly maxPartitionMs: number;
   readonly stateFolder: string;
+  readonly activatesInternetResource: boolean;
 }
 
 interface Options {
@@ -25,6 +26,7 @@ interface Options {
   readonly logFormat: 'human' | 'json';
   readonly maxPartitionTime: number;
   readonly stateFolder: string;
+  readonly activateInternetResource?: boolean;
 }
 
 /** Adds the client's options to `command` and returns a function that reads them after parsing. */
@@ -70,6 +72,11 @@ export function addClientOptions(command: Command): () => ClientConfig {
       new Option('--state-folder <path>', 'where the identity and the saved resolv.conf are kept')
         .env('FIREZONE_STATE_FOLDER')
         .default('/var/lib/firezone/client'),
+    )
+    .addOption(
+      new Option('--activate-internet-resource [flag]', 'use the Internet resource when offered')
+        .env('FIREZONE_ACTIVATE_INTERNET_RESOURCE')
+        .argParser(parseFlag),
     );
   return () => {
     const options = command.opts<Options>();
@@ -83,6 +90,15 @@ export function addClientOptions(command: Command): () => ClientConfig {
       logFormat: options.logFormat,
       maxPartitionMs: options.maxPartitionTime,
       stateFolder: options.stateFolder,
+      activatesInternetResource: options.activateInternetResource ?? false,
     };
   };
+}
+
+/** Accepts exactly `true` and `false`; the option without a value means true. */
+function parseFlag(text: string): boolean {
+  if (text !== 'true' && text !== 'false') {
+    throw new InvalidArgumentError('It must be true or false.');
+  }
+  return text === 'true';
 }

@@ -78,7 +78,11 @@ export class ClientProcess {
       { crypto, random, aead, wallClock, log },
       monotonicNow(),
     );
-    this.#client = new Client({ link, log });
+    this.#client = new Client({
+      link,
+      log,
+      activatesInternetResource: config.activatesInternetResource,
+    });
     this.#tun = TunDevice.open(DEFAULT_TUN_NAME);
     this.#host = new ClientHost({
       config,

@@ -119,8 +119,12 @@ export class ClientWorld {
   readonly #tun = createTunBatch(65_536 * 2, 64);
   readonly #receive = createReceiveBatch(65_536 * 2, 16, 64);
 
-  constructor(resources: readonly ClientResource[] = [], servers?: readonly string[]) {
-    this.client = new Client({ link: this.link, log: SILENT_LOG });
+  constructor(
+    resources: readonly ClientResource[] = [],
+    servers?: readonly string[],
+    activatesInternetResource = true,
+  ) {
+    this.client = new Client({ link: this.link, log: SILENT_LOG, activatesInternetResource });
     this.client.handlePortalConnected(this.now);
     this.init(resources, servers);
     this.events();

@@ -315,6 +315,7 @@ export class Lab {
       FIREZONE_NAME: 'client-1',
       FIREZONE_API_URL: `ws://portal:${PORTAL_PORT}`,
       FIREZONE_STATE_FOLDER: state,
+      FIREZONE_ACTIVATE_INTERNET_RESOURCE: 'true',
       HEALTH_CHECK_ADDR: HEALTH,
     };
   }

@@ -8,6 +8,7 @@ import {
   dnsResource,
   GATEWAY_A,
   GATEWAY_B,
+  internetResource,
   OWN_IPV4,
   SENTINEL,
 } from '../../../test/support/client-world.ts';
@@ -31,6 +32,15 @@ function connected(resources = [NET]): ClientWorld {
 }
 
 describe('asking for access', () => {
+  test('the Internet resource is left alone unless the client was told to use it', () => {
+    const internet = internetResource('internet');
+    const [told, untold] = [true, false].map((is) => new ClientWorld([internet], undefined, is));
+    told?.fromTun(udpTo('198.51.100.7'));
+    untold?.fromTun(udpTo('198.51.100.7'));
+    expect(told?.requests()).toEqual(['internet']);
+    expect(untold?.requests()).toEqual([]);
+  });
+
   test('a first packet asks once and waits; the grant sends it exactly once', () => {
     const world = new ClientWorld([NET]);
     expect(world.fromTun(udpTo('10.20.0.5', 'one'))).toBeUndefined();

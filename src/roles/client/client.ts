@@ -64,10 +64,13 @@ export interface ClientDeps {
   /** Ours alone from here on. */
   readonly link: ClientLink;
   readonly log: Log;
+  /** Whether the Internet resource is used when the portal offers it (client 2.1). */
+  readonly activatesInternetResource: boolean;
 }
 
 export class Client {
   readonly #log: Log;
+  readonly #activatesInternet: boolean;
   readonly #node: ClientLink;
   readonly #resources = new ResourceTable();
   readonly #addresses = new ProxyAddressTable();
@@ -84,6 +87,7 @@ export class Client {
 
   constructor(deps: ClientDeps) {
     this.#log = deps.log;
+    this.#activatesInternet = deps.activatesInternetResource;
     this.#node = deps.link;
     this.#stub = new StubResolver(this.#resources, this.#addresses);
     this.#routing = new Routing(this.#resources, this.#addresses, this.#gateways);
@@ -293,6 +297,7 @@ export class Client {
   }
 
   #upsertResource(resource: ClientResource, now: Instant): void {
+    if (resource.type === 'internet' && !this.#activatesInternet) return;
     const effect = this.#resources.upsert(resource);
     if (effect === 'display-only') return;
     if (effect === 'replaced') this.#access.forgetResource(resource.id, now);
