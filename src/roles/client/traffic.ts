@@ -131,7 +131,7 @@ export class Traffic {
       const row = i * SUPER.stride;
       const peer = this.#node.peerOfSlot(at(rows, row + SUPER.slot));
       const outcome = parseSuperPacket(batch, i, this.#packet);
-      const isAllowed = peer !== undefined && this.#admitInbound(peer, slab, view, outcome, now);
+      const isAllowed = this.#admitInbound(peer, slab, view, outcome, now);
       if (isAllowed) mergeEcn(view, this.#packet, at(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = isAllowed ? VERDICT.forward : VERDICT.drop;
     }
@@ -222,13 +222,13 @@ export class Traffic {
 
   /** True if `#packet` may enter the TUN device. Control packets are handled here. */
   #admitInbound(
-    peer: PeerId,
+    peer: PeerId | undefined,
     slab: Uint8Array,
     view: DataView,
     outcome: RowOutcome,
     now: Instant,
   ): boolean {
-    const gateway = this.#gateways.find(peer);
+    const gateway = peer && this.#gateways.find(peer);
     if (!gateway || outcome !== 'parsed') {
       this.drops.add(gateway && outcome !== 'parsed' ? outcome : 'no-gateway');
       return false;
