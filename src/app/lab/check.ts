@@ -46,7 +46,8 @@ export async function checkScenarios(
     const seconds = (): string => ((performance.now() - startedAt) / 1_000).toFixed(1);
     try {
       const lab = await session.labFor(scenario.network);
-      options.print(`ok ${scenario.name} ${seconds()} ${await scenario.run(lab)}`);
+      const phrase = await scenario.run(lab);
+      options.print(`ok ${scenario.name} ${seconds()} ${phrase}`);
     } catch (error) {
       failed++;
       const why = error instanceof ScenarioFailure ? error.message : describeFailure(error);

@@ -25,8 +25,8 @@ async function givesUp(lab: Lab, mistake: Mistake): Promise<string> {
     'ip -o link show | grep -c tun-firezone; nft list tables',
   ]);
   expect(left.stdout.trim() === '0', `left behind: ${left.stdout.trim()}`);
-  const line = run.output.split('\n').find((text) => mistake.says.test(text)) ?? '';
-  return `exit ${run.exitCode}: ${line.replace(/^.*?(ERROR \S+ |firezone-gateway: )/, '').slice(0, 80)}`;
+  const line = run.output.split('\n').findLast((text) => mistake.says.test(text)) ?? '';
+  return `exit ${run.exitCode}: ${line.replace(/^.*?(Eventloop failed: |firezone-gateway: )/, '').slice(0, 90)}`;
 }
 
 export const REFUSE: readonly Scenario[] = [
