@@ -14,6 +14,7 @@ import type { DnsTransport, Reply } from '../io/dns-listener.ts';
 import { HealthServer } from '../io/health-server.ts';
 import { LocalNetworkWatch, localAddresses } from '../io/local-network.ts';
 import { Loop } from '../io/loop.ts';
+import { nativeCounters } from '../io/native.ts';
 import { DEFAULT_TUN_NAME, TunDevice } from '../io/tun.ts';
 import { DEFAULT_TUNNEL_PORT, SOCKET_MARK, TunnelSockets } from '../io/udp.ts';
 import { Node } from '../link/node.ts';
@@ -181,6 +182,7 @@ export class ClientProcess {
       portal: this.#portal.snapshot(),
       client: this.#client.snapshot(),
       loop: this.#loop.counters.snapshot(),
+      native: nativeCounters(),
     };
   }
 

@@ -14,7 +14,7 @@ import { HealthServer } from '../io/health-server.ts';
 import { TunnelInterface } from '../io/interface.ts';
 import { LocalNetworkWatch, localAddresses } from '../io/local-network.ts';
 import { Loop } from '../io/loop.ts';
-import { shareNetAdmin } from '../io/native.ts';
+import { nativeCounters, shareNetAdmin } from '../io/native.ts';
 import { SystemResolver } from '../io/resolver.ts';
 import { DEFAULT_TUN_NAME, TunDevice } from '../io/tun.ts';
 import { DEFAULT_TUNNEL_PORT, TunnelSockets } from '../io/udp.ts';
@@ -112,6 +112,13 @@ export class GatewayProcess {
     this.#sockets = TunnelSockets.open({ port: DEFAULT_TUNNEL_PORT });
     for (const { message } of this.#sockets.problems) log.info('A family is missing', { message });
     this.#tun = TunDevice.open(DEFAULT_TUN_NAME);
+    log.info('Data path', {
+      cipher: aead.backend,
+      udpSegmentation: this.#sockets.sockets.every(({ segments }) => segments),
+      udpCoalescing: this.#sockets.sockets.every(({ coalesces }) => coalesces),
+      tcpSuperPackets: this.#tun.offloads.tcp,
+      udpSuperPackets: this.#tun.offloads.udp,
+    });
     this.#interface = new TunnelInterface(this.#tun.name);
     this.#dns = new GatewayDns({ log: log.child('dns') });
     this.#firewall = new Firewall(this.#tun.name, log.child('firewall'));
@@ -167,6 +174,7 @@ export class GatewayProcess {
       gateway: this.#gateway.snapshot(),
       link: this.#node.snapshot(),
       loop: this.#loop.counters.snapshot(),
+      native: nativeCounters(),
     };
   }
 
