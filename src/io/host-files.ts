@@ -102,7 +102,7 @@ export function parseResolvConf(text: string): Omit<HostSettings, 'hosts'> {
   return { servers, search };
 }
 
-/** An IPv4-mapped address is the IPv4 it contains. Deviates from operations 10.2: a zone is kept, a link-local server needs it. */
+/** An IPv4-mapped address is the IPv4 it contains. A zone is kept for whoever can use it; the resolver library of Node 20 cannot. */
 function nameServer(text: string): string | undefined {
   const [addressText = '', zone] = text.split('%');
   const mapped = /^::ffff:([0-9.]+)$/i.exec(addressText)?.[1];
