@@ -9,7 +9,7 @@ import { createWallClock, SystemRandom } from '../io/clock.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
 import { HealthServer } from '../io/health-server.ts';
 import { userAgent } from '../io/identity.ts';
-import { nativeProblem } from '../io/native.ts';
+import { nativeCounters, nativeProblem } from '../io/native.ts';
 import { RelayLoop } from '../io/relay-loop.ts';
 import {
   NativeRelaySockets,
@@ -72,7 +72,11 @@ export async function startRelay(settings: RelaySettings, log: Log): Promise<Run
   const portal = new RelayPortal(relay, settings, { random, wallClock, log });
   const source = {
     notReady: () => portal.notReady(),
-    snapshot: () => ({ relay: relay.snapshot(), loop: loop.counters.snapshot() }),
+    snapshot: () => ({
+      relay: relay.snapshot(),
+      loop: loop.counters.snapshot(),
+      ...(sockets.kind === 'native' && { sockets: nativeCounters() }),
+    }),
   };
   let health: HealthServer;
   try {
