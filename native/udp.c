@@ -12,6 +12,9 @@
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 #ifndef SOL_UDP
 #define SOL_UDP 17
 #endif

@@ -6,8 +6,11 @@ import { addressFromWords, endpoint, parseIp, writeAddressWords } from '../../sr
 import type { ReceiveBatch } from '../../src/base/batch.ts';
 import { createReceiveBatch, PATH, RUN } from '../../src/base/batch.ts';
 import { at, concat, viewOf } from '../../src/base/bytes.ts';
-import { UdpError, UdpSocket } from '../../src/io/udp.ts';
+import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
+import { TunnelSockets, UdpError, UdpSocket } from '../../src/io/udp.ts';
 import { PlainUdpSocket } from '../../src/io/udp-plain.ts';
+import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
+import { makePacket, tunBatch } from './packets.ts';
 
 const ip = (text: string): IpAddress => {
   const parsed = parseIp(text);
@@ -190,5 +193,57 @@ describe('UDP socket, native', () => {
     right.pause(false);
     await ready;
     expect(right.receive(batch)).toBe(1);
+  });
+});
+
+describe('the pair of sockets of a tunnel', () => {
+  it('takes another port when the wished one is in use, and says what it got', () => {
+    const taken = keep(UdpSocket.open({ family: 4, address: LOOPBACK, port: 0 }));
+    const pair = keep(TunnelSockets.open({ port: taken.port, addresses: [LOOPBACK, ip('::1')] }));
+    expect(pair.problems).toEqual([]);
+    expect(pair.endpoints[0]?.port).not.toBe(taken.port);
+    expect(pair.endpoints.map(({ address }) => address)).toEqual([LOOPBACK, '::1']);
+  });
+
+  it('works with one family and names why the other is missing', () => {
+    const pair = keep(TunnelSockets.open({ port: 0, addresses: [LOOPBACK, ip('2001:db8::1')] }));
+    expect(pair.problems.map(({ errno }) => errno)).toEqual(['EADDRNOTAVAIL']);
+    const destination = endpoint(ip('::1'), 9);
+    expect(pair.send({ destination, payload: Uint8Array.of(1), ecn: 0 })).toBe('no-socket');
+    expect(() => TunnelSockets.open({ port: 0, addresses: [ip('2001:db8::1')] })).toThrow(UdpError);
+  });
+
+  it('sends control datagrams by family, unharmed by unreachable destinations', () => {
+    const pair = keep(TunnelSockets.open({ port: 0, addresses: [LOOPBACK, ip('::1')] }));
+    const payload = Uint8Array.of(5);
+    for (const address of [LOOPBACK, ip('::1')]) {
+      const receiver = keep(
+        UdpSocket.open({ family: address === LOOPBACK ? 4 : 6, address, port: 0 }),
+      );
+      const closed = UdpSocket.open({ family: receiver.family, address, port: 0 });
+      closed.close();
+      const batch = newBatch();
+      for (let i = 0; i < 3; i++) {
+        pair.send({ destination: endpoint(address, closed.port), payload, ecn: 0 });
+        pair.send({ destination: endpoint(address, receiver.port), payload, ecn: 0 });
+        expect(receiver.receive(batch)).toBe(1);
+      }
+    }
+  });
+
+  it('seals with a cipher that native code does not know', () => {
+    const pair = keep(TunnelSockets.open({ port: 0, addresses: [LOOPBACK] }));
+    const receiver = keep(UdpSocket.open({ family: 4, address: LOOPBACK, port: 0 }));
+    const key = new Uint8Array(32).fill(1);
+    const aead = new PlainAead(createSeededCrypto(3), 1);
+    aead.install(key, key, 7);
+    writeAddressWords(LOOPBACK, aead.paths, PATH.remote);
+    aead.paths[PATH.remotePort] = receiver.port;
+    aead.paths[PATH.usable] = 1;
+    const packet = makePacket({ payload: new Uint8Array(10) });
+    expect(pair.sealSend(tunBatch([{ packet, slot: 0 }]), aead)).toBe(true);
+    const batch = newBatch();
+    expect(receiver.receive(batch)).toBe(1);
+    expect(aead.openOne(0, at(payloads(batch), 0))).toEqual(packet);
   });
 });
