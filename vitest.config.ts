@@ -8,6 +8,7 @@ export default defineConfig({
       'test/unit/**/*.test.ts',
       'test/compliance/**/*.test.ts',
       'test/fuzz/**/*.test.ts',
+      'test/pair/**/*.test.ts',
     ],
     pool: 'threads',
     testTimeout: 20_000,
