@@ -390,6 +390,16 @@ describe('REFRESH', () => {
   });
 });
 
+it('new credentials on the same socket may delete what the old ones allocated', () => {
+  const asker = new Asker();
+  const renewed = { username: '1999999999:renewed' };
+  asker.allocate();
+  expect(code(asker.allocate(undefined, renewed))).toBe(437);
+  const lifetime: StunAttribute = { kind: 'lifetime', value: 0 };
+  expect(asker.ask(STUN_METHOD.refresh, [lifetime], renewed)?.class).toBe('success');
+  expect(asker.allocate(undefined, renewed)?.class).toBe('success');
+});
+
 describe('CHANNEL-BIND', () => {
   it('needs an allocation of the family, a number and a peer', () => {
     const asker = new Asker();

@@ -329,7 +329,7 @@ export class TurnServer {
 
   /** RFC 8656 §8.2: no roll-over, the new lifetime counts from now. */
   #handleRefresh(exchange: Exchange, user: RelayUser, now: Instant): void {
-    const allocation = this.#findReady(exchange.client, user);
+    const allocation = this.#findReady(exchange.client);
     if (!allocation) {
       this.#refuse(exchange, STUN_ERROR.allocationMismatch, user.key);
       return;
@@ -342,7 +342,7 @@ export class TurnServer {
 
   /** RFC 8656 §12.2. */
   #handleChannelBind(exchange: Exchange, user: RelayUser, now: Instant): void {
-    const allocation = this.#findReady(exchange.client, user);
+    const allocation = this.#findReady(exchange.client);
     const number = findAttribute(exchange.request, 'channel-number') ?? 0;
     const peer = findAttribute(exchange.request, 'xor-peer-address') ?? exchange.client;
     const refuse = (code: number): void => this.#refuse(exchange, code, user.key);
@@ -362,10 +362,13 @@ export class TurnServer {
     }
   }
 
-  #findReady(client: Endpoint, user: RelayUser): ServerAllocation | undefined {
+  /**
+   * Deviates from RFC 8656 §7.2 and §8.2: whoever has valid credentials and receives at the client's socket may use its
+   * allocation, as with the reference. A client whose credentials changed can get rid of its old one only so.
+   */
+  #findReady(client: Endpoint): ServerAllocation | undefined {
     const allocation = this.#allocations.findByClient(client);
-    const isOwn = allocation?.username === user.username;
-    return isOwn && allocation?.exchange.response ? allocation : undefined;
+    return allocation?.exchange.response ? allocation : undefined;
   }
 
   #openSockets({ index, port, families }: ServerAllocation): void {
