@@ -22,7 +22,9 @@ resources: []
 policies: []
 `;
 
-describe.skipIf(!isBuilt)('relay and portal (skipped unless built: `npm run build:ts`)', () => {
+const note = isBuilt ? '' : ' (skipped: run `npm run build:ts` first)';
+
+describe.skipIf(!isBuilt)(`relay and portal${note}`, () => {
   const directory = mkdtempSync(join(tmpdir(), 'relay-portal-'));
   const children: ChildProcess[] = [];
 

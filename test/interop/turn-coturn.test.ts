@@ -18,8 +18,9 @@ const PORT = 34_780;
 const V4 = toEndpoint(`127.0.0.1:${PORT}`);
 const V6 = toEndpoint(`[::1]:${PORT}`);
 const isMissing = spawnSync('turnserver', ['--version']).error !== undefined;
+const note = isMissing ? ' (skipped: no turnserver on the path)' : '';
 
-describe.skipIf(isMissing)('coturn (skipped: no turnserver on the path)', () => {
+describe.skipIf(isMissing)(`coturn${note}`, () => {
   const directory = mkdtempSync(join(tmpdir(), 'coturn-'));
   const drivers: TurnDriver[] = [];
   const peers: PlainPeer[] = [];

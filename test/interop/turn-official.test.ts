@@ -16,7 +16,7 @@ const secret = process.env['OFFICIAL_RELAY_SECRET'] ?? '';
 const EXPIRY = '1999999999';
 
 describe.skipIf(port === undefined)(
-  'the official relay (skipped: OFFICIAL_RELAY_PORT is not set)',
+  `the official relay${port === undefined ? ' (skipped: OFFICIAL_RELAY_PORT is not set)' : ''}`,
   () => {
     const v4 = toEndpoint(`127.0.0.1:${port ?? 1}`);
     const v6 = toEndpoint(`[::1]:${port ?? 1}`);
