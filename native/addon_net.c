@@ -8,12 +8,11 @@
 static void watch_handle(struct arguments *a, struct handle *handle, int fd) {
   if (a->failed) return;
   if (handle->watch) watch_stop(handle->watch);
-  handle->watch = watch_start(a->env, fd, a->values[1]);
+  watch_start(a->env, fd, a->values[1], &handle->watch);
 }
 
 static void unwatch_handle(struct handle *handle) {
   if (handle->watch) watch_stop(handle->watch);
-  handle->watch = NULL;
 }
 
 // udpOpen(family, address, port, sendBuffer, receiveBuffer, mark, id, info): handle or a negative errno.

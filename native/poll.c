@@ -19,6 +19,8 @@ extern void uv_handle_set_data(uv_poll_t *handle, void *data);
 
 struct watch {
   napi_env env;
+  struct watch **owner;
+  napi_async_cleanup_hook_handle cleanup;
   napi_ref callback;
   napi_async_context context;
   uv_poll_t *handle;
@@ -48,11 +50,19 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
 static void on_closed(uv_poll_t *handle) {
   struct watch *watch = uv_handle_get_data(handle);
   napi_async_destroy(watch->env, watch->context);
+  napi_remove_async_cleanup_hook(watch->cleanup);
   free(handle);
   free(watch);
 }
 
-struct watch *watch_start(napi_env env, int fd, napi_value callback) {
+// The environment ends (a worker thread is stopped): it waits until on_closed has removed this hook.
+static void on_environment_end(napi_async_cleanup_hook_handle cleanup, void *data) {
+  (void)cleanup;
+  struct watch *watch = data;
+  if (watch->owner) watch_stop(watch);
+}
+
+bool watch_start(napi_env env, int fd, napi_value callback, struct watch **owner) {
   uv_loop_t *loop;
   napi_value name;
   struct watch *watch = calloc(1, sizeof *watch);
@@ -62,15 +72,17 @@ struct watch *watch_start(napi_env env, int fd, napi_value callback) {
     free(watch);
     free(handle);
     napi_throw_error(env, NULL, "the event loop does not take the descriptor");
-    return NULL;
+    return false;
   }
-  *watch = (struct watch){.env = env, .handle = handle};
+  *watch = (struct watch){.env = env, .owner = owner, .handle = handle};
+  *owner = watch;
   uv_handle_set_data(handle, watch);
   napi_create_reference(env, callback, 1, &watch->callback);
   napi_create_string_utf8(env, "firezone", NAPI_AUTO_LENGTH, &name);
   napi_async_init(env, NULL, name, &watch->context);
+  napi_add_async_cleanup_hook(env, on_environment_end, watch, &watch->cleanup);
   watch_set(watch, UV_READABLE);
-  return watch;
+  return true;
 }
 
 void watch_set(struct watch *watch, int events) {
@@ -83,6 +95,8 @@ void watch_set(struct watch *watch, int events) {
 }
 
 void watch_stop(struct watch *watch) {
+  *watch->owner = NULL;
+  watch->owner = NULL;
   uv_poll_stop(watch->handle);
   napi_delete_reference(watch->env, watch->callback);
   uv_close(watch->handle, on_closed);
