@@ -8,7 +8,8 @@ import { parseLogFilter } from '../io/log-filter.ts';
 import { createLog } from '../io/log-sink.ts';
 import { requireNetAdmin, requireTunDeviceFile } from '../io/privileges.ts';
 import { gatewayToken } from '../io/token.ts';
-import { addGatewayOptions, type GatewayConfig, parseAddress } from './gateway-config.ts';
+import { addGatewayOptions, type GatewayConfig } from './gateway-config.ts';
+import { parseAddress } from './options.ts';
 import { isBundled, programVersion, runProgram, runUntilEnd } from './program.ts';
 import { fetchState, formatState } from './status.ts';
 

@@ -8,7 +8,7 @@ import { parseLogFilter } from '../io/log-filter.ts';
 import { createLog } from '../io/log-sink.ts';
 import { formatFaults, PolicyFile } from '../io/policy-file.ts';
 import { MemoryStore } from '../roles/portal/store.ts';
-import { parseAddress, parseApiUrl } from './gateway-config.ts';
+import { parseAddress, parseApiUrl } from './options.ts';
 import { type ServeOptions, serve } from './portal-serve.ts';
 import { addTokenCommands } from './portal-tokens.ts';
 import { programVersion, runProgram } from './program.ts';

@@ -13,7 +13,7 @@ import {
   parseNetwork,
 } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
-import { parseAddress, parseApiUrl } from './gateway-config.ts';
+import { parseAddress, parseApiUrl } from './options.ts';
 
 // Specification: relay 5.6.
 const DEFAULT_LISTEN_PORT = 3478;
