@@ -5,6 +5,8 @@
 //   /run/netns/fz-<id>-<host>      the namespaces, as `ip netns` makes them
 //   /etc/netns/fz-<id>-<host>/     files that `ip netns exec` puts over those of /etc
 //   /run/firezone-lab/<id>         the owner: process id and start time
+//
+// Beside the owner runs a guard, a shell that does nothing but wait for the owner's end, to remove what the owner could not.
 
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -16,6 +18,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -38,6 +41,19 @@ const NAMESPACES = '/run/netns';
 const CONFIGURATION = '/etc/netns';
 /** Longest time for a command run to its end, unless said otherwise. */
 const EXEC_TIMEOUT_MS = 30_000;
+const MAX_ATTEMPTS = 5;
+/** Reads paths to remove, until the owner closes the pipe or is gone. $1 is the group's id. */
+const GUARD = `
+id=$1; shift
+while IFS= read -r path; do set -- "$@" "$path"; done
+for file in ${NAMESPACES}/${PREFIX}$id-*; do
+  [ -e "$file" ] || continue
+  for pid in $(ip netns pids "\${file##*/}"); do kill -KILL "$pid"; done
+  ip netns del "\${file##*/}"
+done
+rm -rf ${CONFIGURATION}/${PREFIX}$id-* ${OWNERS}/$id "$@"
+rmdir ${CONFIGURATION} ${OWNERS}
+`;
 const MAX_OUTPUT_LENGTH = 64 * 1024 * 1024;
 
 export class NamespaceGroup {
@@ -45,6 +61,7 @@ export class NamespaceGroup {
   readonly #hosts: readonly string[];
   readonly #children = new Set<ChildProcess>();
   readonly #onExit = (): void => this.destroy();
+  readonly #guard: ChildProcess;
   #isDestroyed = false;
 
   /** Also removes what groups of dead owners left behind. */
@@ -63,16 +80,24 @@ export class NamespaceGroup {
   constructor(hosts: readonly string[]) {
     this.id = randomBytes(3).toString('hex');
     this.#hosts = hosts;
-    mkdirSync(OWNERS, { recursive: true });
-    // In one step, because to another group an empty file has a dead owner.
-    const draft = `${OWNERS}/.${this.id}`;
-    writeFileSync(draft, `${process.pid} ${startTimeOf(process.pid)}\n`);
-    renameSync(draft, `${OWNERS}/${this.id}`);
+    writeOwner(this.id);
+    // Its own process group: Ctrl-C is not for it.
+    this.#guard = spawn('sh', ['-c', GUARD, 'firezone-lab-guard', this.id], {
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
+      cwd: '/',
+    });
+    this.#guard.unref();
     process.once('exit', this.#onExit);
   }
 
   nameOf(host: string): string {
     return `${PREFIX}${this.id}-${host}`;
+  }
+
+  /** A file or folder of the owner's that goes at the latest when the owner is gone, however it ended. */
+  removeAtTheLatest(path: string): void {
+    this.#guard.stdin?.write(`${path}\n`);
   }
 
   /** Runs a shell script in a namespace; rejects with what it printed if it fails. */
@@ -88,8 +113,10 @@ export class NamespaceGroup {
   /** A file that programs in that namespace see under /etc in place of the system's; for those started from now on. */
   writeEtcFile(host: string, name: string, text: string): void {
     const folder = `${CONFIGURATION}/${this.nameOf(host)}`;
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(`${folder}/${name}`, text);
+    insisting(() => {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(`${folder}/${name}`, text);
+    });
   }
 
   readEtcFile(host: string, name: string): string {
@@ -146,6 +173,7 @@ export class NamespaceGroup {
     process.off('exit', this.#onExit);
     for (const child of this.#children) endProcessGroup(child.pid);
     removeGroup(this.id);
+    this.#guard.stdin?.end();
   }
 
   get hosts(): readonly string[] {
@@ -186,6 +214,37 @@ function removeGroup(id: string): void {
   const folders = existsSync(CONFIGURATION) ? readdirSync(CONFIGURATION).filter(belongs) : [];
   for (const name of folders) rmSync(`${CONFIGURATION}/${name}`, { recursive: true, force: true });
   rmSync(`${OWNERS}/${id}`, { force: true });
+  for (const folder of [CONFIGURATION, OWNERS]) removeIfEmpty(folder);
+}
+
+function writeOwner(id: string): void {
+  // In one step, because to another group an empty file has a dead owner.
+  const draft = `${OWNERS}/.${id}`;
+  insisting(() => {
+    mkdirSync(OWNERS, { recursive: true });
+    writeFileSync(draft, `${process.pid} ${startTimeOf(process.pid)}\n`);
+    renameSync(draft, `${OWNERS}/${id}`);
+  });
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Others use it, or it is gone already.
+  }
+}
+
+/** Another group may remove a shared folder, empty at that moment, between two steps of `write`. */
+function insisting(write: () => void): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return write();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === MAX_ATTEMPTS)
+        throw error;
+    }
+  }
 }
 
 function isOwnerAlive(id: string): boolean {

@@ -12,23 +12,16 @@ import {
   rmSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../../src/app/lab/expectations.ts';
 import { fetchOk } from '../../src/app/lab/http.ts';
 import { Lab } from '../../src/app/lab/lab.ts';
 import { ManagedProcess } from '../../src/app/lab/managed-process.ts';
 import { LAB_TOKENS } from '../../src/app/lab/policy.ts';
+import { AS_NOBODY, ROOT } from './npm-start.ts';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const built = join(root, 'dist', 'firezone-gateway');
-/** As an ordinary user, with the device file as open to all as udev makes it (containers and virtual machines may have it closed). */
-const NOBODY = [
-  ...['unshare', '--mount', 'sh', '-ec'],
-  'mount -t tmpfs tun /dev/net; mknod -m 666 /dev/net/tun c 10 200; chmod 666 /dev/net/tun; exec "$@"',
-  ...['sh', 'setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'],
-];
+const built = join(ROOT, 'dist', 'firezone-gateway');
 const CAP_NET_ADMIN_ONLY = '0000000000001000';
 const TIMEOUT_MS = 20_000;
 
@@ -68,7 +61,7 @@ describe.skipIf(missing)('the single executable', () => {
     lab = await Lab.create({ ...plain, keepLogs: false, onProgress: () => {} });
     await lab.gateway.stop();
     before = addonFolders();
-    gateway = start('gateway', [...NOBODY, executable]);
+    gateway = start('gateway', [...AS_NOBODY, executable]);
   });
   afterAll(async () => {
     await gateway?.stop();
@@ -148,7 +141,7 @@ describe.skipIf(missing)('the single executable', () => {
   it('names the command that gives the capability where it has none', async () => {
     const bare = join(folder, 'bare');
     copyFileSync(built, bare);
-    const refused = start('refused', [...NOBODY, bare]);
+    const refused = start('refused', [...AS_NOBODY, bare]);
     expect(await refused.waitForExit(TIMEOUT_MS)).toBe(1);
     expect(refused.log()).toContain(`sudo setcap 'cap_net_admin+eip' ${bare}`);
   });

@@ -1,18 +1,14 @@
 // `firezone-gateway lab`: the lab for people, or with --check for machines.
 
-import { spawnSync } from 'node:child_process';
 import { Command, Option } from 'commander';
 import { FzError } from '../../base/errors.ts';
-import { hasNetAdmin, requireTunDeviceFile } from '../../io/privileges.ts';
+import { requireTunDeviceFile } from '../../io/privileges.ts';
 import { EXIT } from '../program.ts';
 import { checkScenarios, scenarioNames, selectScenarios } from './check.ts';
 import { Lab } from './lab.ts';
 import type { RouterKind } from './router-rules.ts';
 import { introduction, Screen } from './screen.ts';
-
-export class LabPrivilegeError extends FzError {
-  readonly code = 'FZ_ERR_LAB_PRIVILEGES';
-}
+import { enterUserNamespace } from './user-namespace.ts';
 
 export class UnknownScenarioError extends FzError {
   readonly code = 'FZ_ERR_UNKNOWN_SCENARIO';
@@ -25,10 +21,6 @@ interface LabFlags {
   readonly gatewayNat: RouterKind;
   readonly keepLogs?: boolean;
 }
-
-// Implementation
-/** Set for the second self that runs inside a user namespace. */
-const INSIDE_VARIABLE = 'FIREZONE_LAB_INSIDE';
 
 /** A command of its own, so that the gateway's options and settings are not the lab's. */
 export function labCommand(): Command {
@@ -47,10 +39,20 @@ export function labCommand(): Command {
 }
 
 async function runLab(flags: LabFlags): Promise<void> {
-  enterNamespace();
   requireTunDeviceFile();
+  await enterUserNamespace();
   if (flags.check) return check(flags, flags.check === true ? [] : flags.check);
   return show(flags);
+}
+
+/** Asked to end: by a signal, because `npm start` is gone, or because nobody reads any more. What comes after the first is ignored. */
+function untilAskedToEnd(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.on(signal, () => resolve());
+    if (process.connected) process.once('disconnect', () => resolve());
+    process.stdout.on('error', () => resolve());
+  });
 }
 
 async function check(flags: LabFlags, names: readonly string[]): Promise<void> {
@@ -58,6 +60,8 @@ async function check(flags: LabFlags, names: readonly string[]): Promise<void> {
   if (scenarios.length === 0) {
     throw new UnknownScenarioError(`no such scenario; there are: ${scenarioNames().join(', ')}`);
   }
+  // The lab of the moment is removed while the process exits.
+  void untilAskedToEnd().then(() => process.exit(EXIT.failure));
   const failed = await checkScenarios(scenarios, {
     ipv6: flags.ipv6,
     keepLogs: flags.keepLogs === true,
@@ -69,50 +73,19 @@ async function check(flags: LabFlags, names: readonly string[]): Promise<void> {
 async function show(flags: LabFlags): Promise<void> {
   const startedAt = performance.now();
   const print = (line: string): void => void process.stdout.write(`${line}\n`);
-  const asked = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, resolve);
-  });
+  const asked = untilAskedToEnd();
   const { ipv6, clientNat, gatewayNat } = flags;
   const onProgress = (line: string): void => print(`lab: ${line} ...`);
   const keepLogs = flags.keepLogs === true;
   const creating = Lab.create({ ipv6, clientNat, gatewayNat, keepLogs, onProgress });
-  const first = await Promise.race([creating, asked]);
-  if (first) {
-    print(introduction(first, (performance.now() - startedAt) / 1_000));
-    const screen = new Screen(first, print);
+  const lab = await Promise.race([creating, asked]);
+  if (lab) {
+    print(introduction(lab, (performance.now() - startedAt) / 1_000));
+    const screen = new Screen(lab, print);
     await asked;
     screen.stop();
   }
   print('lab: removing everything ...');
-  const lab = await creating;
-  await lab.close();
+  await lab?.close();
   process.exit(EXIT.ok);
-}
-
-/**
- * Without CAP_NET_ADMIN: where unprivileged user namespaces work, the lab runs in one, as a second self with a network, mounts and an /etc of its own;
- * where they do not, one line says what is missing.
- */
-function enterNamespace(): void {
-  if (hasNetAdmin()) return;
-  const probe = spawnSync('unshare', ['--user', '--map-root-user', '--net', '--mount', 'true']);
-  if (process.env[INSIDE_VARIABLE] !== undefined || probe.status !== 0) {
-    throw new LabPrivilegeError(
-      'the lab needs CAP_NET_ADMIN for its network namespaces: run it as root (sudo npm start), ' +
-        'or allow unprivileged user namespaces (sudo sysctl kernel.unprivileged_userns_clone=1)',
-    );
-  }
-  const prepare = [
-    'mount -t tmpfs tmpfs /run',
-    'mkdir /run/etc && cp -a /etc/. /run/etc/ 2>/dev/null',
-    'mount --bind /run/etc /etc',
-    'exec "$@"',
-  ].join('; ');
-  const self = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const result = spawnSync(
-    'unshare',
-    ['--user', '--map-root-user', '--net', '--mount', 'sh', '-c', prepare, 'sh', ...self],
-    { stdio: 'inherit', env: { ...process.env, [INSIDE_VARIABLE]: '1' } },
-  );
-  process.exit(result.status ?? EXIT.failure);
 }

@@ -93,6 +93,7 @@ export class Lab {
     options.onProgress('building the network, starting portal and servers');
     const network = LabNetwork.prepare(options);
     const folder = mkdtempSync(join(tmpdir(), FOLDER_PREFIX));
+    if (!options.keepLogs) network.removeAtTheLatest(folder);
     const lab = new Lab(network, options, folder);
     try {
       await lab.#startAll();

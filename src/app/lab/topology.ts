@@ -160,6 +160,11 @@ export class LabNetwork {
     return this.#group.readEtcFile(host, name);
   }
 
+  /** A folder of the lab's that goes with the network at the latest. */
+  removeAtTheLatest(path: string): void {
+    this.#group.removeAtTheLatest(path);
+  }
+
   namespaceOf(host: LabHost): string {
     return this.#group.nameOf(host);
   }
