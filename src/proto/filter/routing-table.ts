@@ -32,16 +32,18 @@ export class RoutingTable {
 
   /** Removes all entries of a resource. */
   remove(resourceId: ResourceId): void {
-    for (const [key, network] of this.#networks) {
-      const routes = this.#trie.get(network) ?? [];
-      const left = routes.filter((route) => route.resourceId !== resourceId);
-      if (left.length === routes.length) continue;
-      if (left.length > 0) {
-        this.#trie.set(network, left);
-      } else {
-        this.#trie.delete(network);
-        this.#networks.delete(key);
-      }
+    for (const network of this.#networks.values()) this.removeFrom(network, resourceId);
+  }
+
+  /** Removes the entry of one resource for one network. */
+  removeFrom(network: IpNetwork, resourceId: ResourceId): void {
+    const routes = this.#trie.get(network) ?? [];
+    const left = routes.filter((route) => route.resourceId !== resourceId);
+    if (left.length > 0) {
+      this.#trie.set(network, left);
+    } else if (routes.length > 0) {
+      this.#trie.delete(network);
+      this.#networks.delete(formatNetwork(network));
     }
   }
 

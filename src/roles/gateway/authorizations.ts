@@ -1,7 +1,13 @@
 // What one client may reach: its resources with their expiry, and the routing table made of them (data-plane 7). Every change
 // is effective for the next packet in both directions.
 
-import { familyOf, type IpFamily, network } from '../../base/address.ts';
+import {
+  familyOf,
+  type IpAddress,
+  type IpFamily,
+  type IpNetwork,
+  network,
+} from '../../base/address.ts';
 import { ExpiringMap } from '../../base/expiring-map.ts';
 import type { ResourceId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
@@ -105,8 +111,17 @@ export class Authorizations {
       for (const resourceId of resources) {
         const known = this.#resources.get(resourceId);
         if (known?.resource.type !== 'dns') continue;
-        const host = network(proxy, familyOf(proxy) === 4 ? 32 : 128);
-        this.#routes.add(host, { resourceId, rules: known.rules });
+        this.#routes.add(hostNetwork(proxy), { resourceId, rules: known.rules });
+      }
+    }
+  }
+
+  /** Removes the routes of translations that are gone. */
+  removeRoutes(translations: Iterable<Translation>): void {
+    for (const { proxy, resources } of translations) {
+      for (const resourceId of resources) {
+        if (this.#resources.get(resourceId)?.resource.type !== 'dns') continue;
+        this.#routes.removeFrom(hostNetwork(proxy), resourceId);
       }
     }
   }
@@ -135,6 +150,10 @@ export class Authorizations {
     }
     this.addRoutes(this.#translations.values());
   }
+}
+
+function hostNetwork(address: IpAddress): IpNetwork {
+  return network(address, familyOf(address) === 4 ? 32 : 128);
 }
 
 function authorizationOf(resource: GatewayResource): Authorization {

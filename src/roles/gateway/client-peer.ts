@@ -37,6 +37,9 @@ export const GATEWAY_DNS_PORT = 53_535;
 /** ICMP errors for one client: enough for every flow of a busy client to learn of its refusal, too few to keep a core busy. */
 const ICMP_ERRORS_PER_SECOND = 100;
 const ICMP_ERROR_BURST = 200;
+/** Wishes for domains: a client that connects announces all it knows at once, then one for each name it looks up. */
+const DOMAIN_WISHES_PER_SECOND = 100;
+const DOMAIN_WISH_BURST = 2_000;
 
 const ANSWERS: readonly PolicyAnswer[] = [
   'allowed',
@@ -65,6 +68,7 @@ export class ClientPeer {
   readonly nat: NatTable;
   readonly authorizations: Authorizations;
   readonly icmpErrors: TokenBucket;
+  readonly domainWishes: TokenBucket;
   /** Bytes and super-packets that passed. */
   readonly traffic: TrafficCounters = new TrafficCounters();
   readonly #wide: GatewayWide;
@@ -83,6 +87,7 @@ export class ClientPeer {
     this.translations = new Translations(wide.nextSeed());
     this.nat = new NatTable(wide.nextSeed());
     this.authorizations = new Authorizations(this.translations);
+    this.domainWishes = new TokenBucket(DOMAIN_WISHES_PER_SECOND, DOMAIN_WISH_BURST, now);
     this.icmpErrors = new TokenBucket(ICMP_ERRORS_PER_SECOND, ICMP_ERROR_BURST, now);
     this.#epoch = wide.flows.nextEpoch();
     writeAddressWords(addresses.ipv4, this.#own, 0);

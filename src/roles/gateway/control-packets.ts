@@ -44,7 +44,9 @@ export class ControlPackets {
     const event = parseControlPacket(packet);
     switch (event?.kind) {
       case 'assigned-ips':
-        this.#handleAssignedIps(client, event, now);
+        // Without an answer the client asks again, in two seconds at the earliest.
+        if (client.domainWishes.take(now)) this.#handleAssignedIps(client, event, now);
+        else counts.add('domain-wishes-limited');
         break;
       case 'goodbye':
         counts.add('goodbyes-received');

@@ -62,6 +62,7 @@ export type GatewayCount =
   | 'goodbyes-received'
   | 'domains-set-up'
   | 'domains-refused'
+  | 'domain-wishes-limited'
   | 'domain-queries-failed'
   /** Loopback, link-local, tunnel and other addresses that no name may lead to. */
   | 'domain-addresses-refused'

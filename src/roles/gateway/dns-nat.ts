@@ -73,10 +73,11 @@ export function applySetup(
     translations.clear();
     nat.clear();
   }
-  const { removedAny } = translations.map(setup, real, now);
-  if (wasReset || removedAny) {
+  const removed = translations.map(setup, real, now);
+  if (wasReset) {
     authorizations.refreshRoutes();
   } else {
+    authorizations.removeRoutes(removed);
     authorizations.addRoutes(setup.proxies.flatMap((proxy) => translations.get(proxy) ?? []));
   }
   client.notePolicyChanged();

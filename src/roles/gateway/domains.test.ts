@@ -11,11 +11,13 @@ import {
   udp,
 } from '../../../test/support/gateway-world.ts';
 import { ip, parsed } from '../../../test/support/packets.ts';
-import { addressFromWords } from '../../base/address.ts';
+import { addressFromWords, writeAddressWords } from '../../base/address.ts';
 import { resourceId } from '../../base/ids.ts';
 import { instant } from '../../base/time.ts';
+import { InternetRejectList } from '../../proto/filter/reject-list.ts';
 import { parseControlPacket } from '../../wire/control/p2p-control.ts';
 import { writeUdpPacket } from '../../wire/ip/write-packet.ts';
+import { Authorizations } from './authorizations.ts';
 import { MAX_TRANSLATIONS, Translations } from './translations.ts';
 
 const V4 = ['100.96.0.1', '100.96.0.2', '100.96.0.3', '100.96.0.4'];
@@ -173,15 +175,31 @@ describe('mapping', () => {
     expect(realOf(world, '100.96.0.1')).toBe('10.0.0.1');
   });
 
-  test('the domain set up longest ago makes room', () => {
+  test('the domain set up longest ago makes room, in the routes as well', () => {
     const translations = new Translations(1);
+    const authorizations = new Authorizations(translations);
+    authorizations.allow(dns('r', '**.test'), undefined);
+    const proxyOf = (i: number): string => `100.96.${i >> 8}.${i & 255}`;
     for (let i = 0; i <= MAX_TRANSLATIONS; i++) {
-      const proxies = [ip(`100.${96 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`)];
-      translations.map({ resource: resourceId('r'), key: `d${i}`, proxies }, [], instant(i));
+      const mapping = { resource: resourceId('r'), key: `d${i}.test`, proxies: [ip(proxyOf(i))] };
+      authorizations.removeRoutes(translations.map(mapping, [], instant(i)));
+      authorizations.addRoutes(
+        [translations.get(ip(proxyOf(i)))].filter((entry) => entry !== undefined),
+      );
     }
     expect(translations.count).toBe(MAX_TRANSLATIONS);
-    expect(translations.get(ip('100.96.0.0'))).toBeUndefined();
-    expect(translations.get(ip('100.96.0.1'))).toBeDefined();
+    const routeOf = (proxy: string): string => {
+      const words = new Int32Array(4);
+      writeAddressWords(ip(proxy), words, 0);
+      const key = { family: 4, words, index: 0 } as const;
+      return authorizations.classify(key, { transport: 2, port: 1 }, new InternetRejectList());
+    };
+    expect([translations.get(ip(proxyOf(0))), routeOf(proxyOf(0))]).toEqual([
+      undefined,
+      'no-resource',
+    ]);
+    expect(translations.get(ip(proxyOf(1)))).toBeDefined();
+    expect(routeOf(proxyOf(1))).toBe('allowed');
   });
 });
 
@@ -311,6 +329,16 @@ describe('queries', () => {
     expect(world.lastStatus()).toBe('active');
     world.gateway.handleResolved(1, { kind: 'resolved', addresses: [ip('10.0.0.1')] }, world.now);
     expect(world.gateway.snapshot().domainQueries).toEqual({ running: 64, waiting: 1_023 });
+    expect(queries(world)).toHaveLength(1);
+  });
+
+  test('wishes are limited; those beyond are neither answered nor resolved', () => {
+    const world = worldWith('db.test');
+    for (let i = 0; i < 2_050; i++) world.assign('db', 'evil.example', V4);
+    expect(world.link.sent).toHaveLength(2_000);
+    expect(world.gateway.snapshot().counts['domain-wishes-limited']).toBe(50);
+    world.advance(10);
+    world.assign('db', 'db.test', V4);
     expect(queries(world)).toHaveLength(1);
   });
 });

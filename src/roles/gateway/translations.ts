@@ -10,8 +10,8 @@ import type { Instant } from '../../base/time.ts';
 import { WordTable } from '../../base/word-table.ts';
 
 // Implementation
-/** Four thousand domains of eight addresses for one client. */
-export const MAX_TRANSLATIONS = 32_768;
+/** Two thousand domains of eight addresses for one client; an entry and its route cost less than a kilobyte. */
+export const MAX_TRANSLATIONS = 16_384;
 /** Real addresses out of use that are remembered, for sessions that still go there. */
 const SPARE_REALS = 1_024;
 
@@ -104,14 +104,14 @@ export class Translations {
   }
 
   /**
-   * Maps the proxies of each family, ascending, to the addresses of that family, ascending, again and again. `removedAny`: other
-   * domains had to make room, and the caller's routes are out of date.
+   * Maps the proxies of each family, ascending, to the addresses of that family, ascending, again and again. Returns the entries of
+   * other domains that had to make room.
    */
   map(
     { resource, key, proxies }: Mapping,
     addresses: readonly IpAddress[],
     now: Instant,
-  ): { readonly removedAny: boolean } {
+  ): readonly Translation[] {
     const domain = this.#domains.get(key) ?? { proxies: new Set(), setUpAt: now };
     domain.setUpAt = now;
     this.#domains.delete(key);
@@ -127,7 +127,7 @@ export class Translations {
         domain.proxies.add(proxy);
       }
     }
-    return { removedAny: this.#makeRoom(key) };
+    return this.#makeRoom(key);
   }
 
   clear(): void {
@@ -162,24 +162,26 @@ export class Translations {
     this.#reals.set(entry.realWords, 0, 0, 0);
   }
 
-  #makeRoom(keep: string): boolean {
-    let removedAny = false;
+  #makeRoom(keep: string): readonly Translation[] {
+    const removed: Translation[] = [];
     for (const [domain, { proxies }] of this.#domains) {
       if (this.count <= MAX_TRANSLATIONS || domain === keep) break;
-      for (const proxy of proxies) this.#remove(proxy);
+      for (const proxy of proxies) removed.push(...this.#take(proxy));
       this.#domains.delete(domain);
-      removedAny = true;
     }
-    return removedAny;
+    return removed;
   }
 
-  #remove(proxy: IpAddress): void {
+  /** The entry, which is removed; none if there was none. */
+  #take(proxy: IpAddress): Translation[] {
     writeAddressWords(proxy, this.#probe, 0);
     const index = this.#byWords.get(this.#probe, 0, 0);
-    if (index < 0) return;
+    const entry = index < 0 ? undefined : this.#entries[index];
+    if (!entry) return [];
     this.#byWords.delete(this.#probe, 0, 0);
     this.#entries[index] = undefined;
     this.#freeEntries.push(index);
+    return [entry];
   }
 }
 
