@@ -1,6 +1,7 @@
 // `npm run bench [-- NAME] [arguments]`: runs bench/NAME.bench.ts, or bench/NAME/main.ts; without a name all *.bench.ts. Benchmarks are bundled on
 // the fly, because the Node of the product runs no TypeScript. They print; speed is reported, allocation is gated.
 
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
@@ -37,5 +38,13 @@ for (const entry of entries) {
     logLevel: 'warning',
   });
   steps.push([entry, 'node', ['--expose-gc', outfile, ...rest]]);
+}
+if (rest.includes('--json')) {
+  // One document and nothing else on the standard output.
+  for (const [, , args] of steps) {
+    const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+    if (status !== 0) process.exit(status ?? 1);
+  }
+  process.exit(0);
 }
 process.exit(runSteps(steps));
