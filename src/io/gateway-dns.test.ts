@@ -116,6 +116,18 @@ test('without a name server, and with one that refuses, the query fails; then th
   expect(await ask()).toMatchObject({ rcode: 0 });
 });
 
+test('over TCP a name server without TCP is asked by datagram', async () => {
+  await serve('nameserver 127.0.0.1\n');
+  const socket = createConnection({ port, host: '127.0.0.1' });
+  const query = writeDnsMessage(dnsQuery(9, QUESTION)) ?? NOTHING;
+  socket.write(Uint8Array.of(0, query.length, ...query));
+  const bytes = await new Promise<Uint8Array>((resolve) =>
+    socket.once('data', (data) => resolve(Uint8Array.from(data).subarray(2))),
+  );
+  socket.destroy();
+  expect(parseDnsMessage(bytes)).toMatchObject({ id: 9, rcode: 0, answers: [{ name: 'db.test' }] });
+});
+
 test('nonsense over TCP gets no answer, and the same addresses again change nothing', async () => {
   await serve('nameserver 127.0.0.1\n');
   await dns.listen([ip('127.0.0.1')]);

@@ -98,7 +98,11 @@ export class GatewayDns {
       return undefined;
     }
     const server = endpoint(address, this.#upstreamPort);
-    const outcome = await this.#forwarder.forward(bytes, server, transport);
+    let outcome = await this.#forwarder.forward(bytes, server, transport);
+    if (outcome.kind === 'failed' && outcome.reason === 'unreachable' && transport === 'tcp') {
+      // Not every name server serves TCP; what fits into a datagram need not suffer from that.
+      outcome = await this.#forwarder.forward(bytes, server, 'udp');
+    }
     if (outcome.kind === 'answered') return outcome.answer;
     // Only the first of those that failed together moves on.
     if (outcome.reason !== 'too-many' && this.#failures === turn) this.#failures++;
