@@ -51,6 +51,7 @@ export class TunnelHost<Role extends HostedRole> implements Participant {
   onTunPacket: (packet: Uint8Array, now: Instant) => void = (packet) => void this.tun.push(packet);
   address: Endpoint;
   readonly #aead: PlainAead;
+  readonly #node: Node;
   readonly #nat: Nat | undefined;
   readonly #knowsHost: boolean;
   readonly #received = createReceiveBatch(65_536, 8, 64);
@@ -71,7 +72,8 @@ export class TunnelHost<Role extends HostedRole> implements Participant {
     this.#aead = new PlainAead(crypto, KEY_SLOTS);
     const random = new SeededRandom(options.seed);
     const deps = { crypto, random, aead: this.#aead, wallClock, log: SILENT_LOG };
-    this.role = createRole(new Node({ role: kind, allowNoRelays: true }, deps, network.now));
+    this.#node = new Node({ role: kind, allowNoRelays: true }, deps, network.now);
+    this.role = createRole(this.#node);
     this.#attach();
     this.announceAddress();
   }
@@ -101,6 +103,15 @@ export class TunnelHost<Role extends HostedRole> implements Participant {
     if (slot < 0) return;
     const inner = batch.slab.slice(offset, offset + packet.length);
     this.#sendSealed(slot, this.#aead.sealOne(slot, inner));
+  }
+
+  /** Any inner packet, past all rules of the role, to the first peer there is; false if there is no session. */
+  sealForGateway(inner: Uint8Array): boolean {
+    const [connection] = this.#node.snapshot().connections;
+    const slot = connection ? this.#node.sendSlot(connection.peer, this.network.now) : -1;
+    if (slot < 0) return false;
+    this.#sendSealed(slot, this.#aead.sealOne(slot, inner));
+    return true;
   }
 
   handleTimeout(now: Instant): void {

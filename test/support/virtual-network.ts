@@ -119,7 +119,12 @@ export class VirtualNetwork {
     const isLocal = nat !== undefined && twin?.nat === nat;
     const source =
       nat && !isLocal ? nat.translateOut(datagram.source, datagram.destination) : datagram.source;
-    this.#inFlight.push({ ...datagram, source, at: later(this.now, this.latencyMs) });
+    this.#travel({ ...datagram, source }, this.latencyMs);
+  }
+
+  /** A second copy on the way, without asking `isDelivered` again; later than the first. */
+  redeliver(datagram: Datagram): void {
+    this.#travel(datagram, 3 * this.latencyMs);
   }
 
   nextArrival(): Instant | undefined {
@@ -133,6 +138,14 @@ export class VirtualNetwork {
       this.#inFlight = this.#inFlight.slice(1);
       this.#arrive(datagram);
     }
+  }
+
+  /** In order of arrival; equal times in order of sending. */
+  #travel(datagram: Datagram, milliseconds: number): void {
+    const at = later(this.now, milliseconds);
+    let index = this.#inFlight.length;
+    while (index > 0 && (this.#inFlight[index - 1]?.at ?? at) > at) index--;
+    this.#inFlight.splice(index, 0, { ...datagram, at });
   }
 
   #arrive(datagram: Datagram): void {
