@@ -3,11 +3,11 @@
 import { type Command, Option } from 'commander';
 import type { Endpoint } from '../base/address.ts';
 import {
+  addSwitch,
   type ComponentFlags,
   componentOptions,
   type LogFormat,
   parseAddress,
-  parseFlag,
 } from './options.ts';
 
 // Specification: client 2.1.
@@ -35,7 +35,6 @@ interface Flags extends ComponentFlags {
   readonly dnsControl: DnsControl;
   readonly healthCheckAddr?: Endpoint;
   readonly stateFolder: string;
-  readonly activateInternetResource?: boolean;
 }
 
 /** Adds the client's options to `command` and returns a function that reads them after parsing. */
@@ -53,15 +52,18 @@ export function addClientOptions(command: Command): () => ClientConfig {
     new Option('--state-folder <path>', 'where the saved resolv.conf is kept')
       .env('FIREZONE_STATE_FOLDER')
       .default(DEFAULT_STATE_FOLDER),
-    new Option('--activate-internet-resource [flag]', 'use the Internet resource when offered')
-      .env('FIREZONE_ACTIVATE_INTERNET_RESOURCE')
-      .argParser(parseFlag),
   ];
   for (const option of options) command.addOption(option);
-  return () => readConfig(command);
+  const activatesInternet = addSwitch(
+    command,
+    '--activate-internet-resource',
+    'use the Internet resource when offered',
+    'FIREZONE_ACTIVATE_INTERNET_RESOURCE',
+  );
+  return () => readConfig(command, activatesInternet());
 }
 
-function readConfig(command: Command): ClientConfig {
+function readConfig(command: Command, activatesInternetResource: boolean): ClientConfig {
   const flags = command.opts<Flags>();
   return {
     apiUrl: flags.apiUrl,
@@ -73,6 +75,6 @@ function readConfig(command: Command): ClientConfig {
     logFormat: flags.logFormat,
     maxPartitionMs: flags.maxPartitionTime,
     stateFolder: flags.stateFolder,
-    activatesInternetResource: flags.activateInternetResource ?? false,
+    activatesInternetResource,
   };
 }

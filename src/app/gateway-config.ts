@@ -4,11 +4,11 @@
 import { type Command, Option } from 'commander';
 import { type Endpoint, parseEndpoint } from '../base/address.ts';
 import {
+  addSwitch,
   type ComponentFlags,
   componentOptions,
   type LogFormat,
   parseAddress,
-  parseNegatedFlag,
 } from './options.ts';
 
 // Specification: operations 1.1.
@@ -31,15 +31,11 @@ export interface GatewayConfig {
 interface Flags extends ComponentFlags {
   readonly healthCheckAddr: Endpoint;
   readonly check: boolean;
-  readonly incBuf: boolean;
-  readonly firewall: boolean;
 }
 
 /** Adds the gateway's options to `command` and returns a function that reads them after parsing. */
 export function addGatewayOptions(command: Command): () => GatewayConfig {
   command.argument('[token]', 'site token from the portal (or FIREZONE_TOKEN)');
-  const negation = (flags: string, description: string, variable: string): Option =>
-    new Option(flags, description).env(variable).argParser(parseNegatedFlag);
   const options = [
     ...componentOptions('gateway', DEFAULT_MAX_PARTITION_TIME),
     new Option('--health-check-addr <address>', 'address of the health listener')
@@ -47,23 +43,39 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       .default(parseEndpoint(DEFAULT_HEALTH_ADDRESS), DEFAULT_HEALTH_ADDRESS)
       .argParser(parseAddress),
     new Option('--no-check', 'skip the check for CAP_NET_ADMIN'),
-    negation('--no-inc-buf [flag]', 'leave rmem_max and wmem_max alone', 'FIREZONE_NO_INC_BUF'),
-    negation(
-      '--no-firewall [flag]',
+  ];
+  for (const option of options) command.addOption(option);
+  const isOff = {
+    buffers: addSwitch(
+      command,
+      '--no-inc-buf',
+      'leave rmem_max and wmem_max alone',
+      'FIREZONE_NO_INC_BUF',
+    ),
+    firewall: addSwitch(
+      command,
+      '--no-firewall',
       'manage forwarding and masquerade yourself',
       'FIREZONE_NO_FIREWALL',
     ),
-    negation(
-      '--no-telemetry [flag]',
+    telemetry: addSwitch(
+      command,
+      '--no-telemetry',
       'accepted for compatibility; nothing is ever sent',
       'FIREZONE_NO_TELEMETRY',
     ),
-  ];
-  for (const option of options) command.addOption(option);
-  return () => readConfig(command);
+  };
+  return () => {
+    isOff.telemetry(); // Only whether it is well-formed.
+    return {
+      ...readConfig(command),
+      increaseBuffers: !isOff.buffers(),
+      manageFirewall: !isOff.firewall(),
+    };
+  };
 }
 
-function readConfig(command: Command): GatewayConfig {
+function readConfig(command: Command): Omit<GatewayConfig, 'increaseBuffers' | 'manageFirewall'> {
   const flags = command.opts<Flags>();
   return {
     apiUrl: flags.apiUrl,
@@ -74,7 +86,5 @@ function readConfig(command: Command): GatewayConfig {
     logFormat: flags.logFormat,
     maxPartitionMs: flags.maxPartitionTime,
     skipPrivilegeCheck: !flags.check,
-    increaseBuffers: flags.incBuf,
-    manageFirewall: flags.firewall,
   };
 }

@@ -1,6 +1,6 @@
 // `firezone-gateway`: the product. Without a command it is the gateway; `lab` and `status` are commands of it.
 
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { Endpoint } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
 import { componentName, firezoneId, GATEWAY_IDENTITY } from '../io/identity.ts';
@@ -10,10 +10,11 @@ import { requireNetAdmin, requireTunDeviceFile } from '../io/privileges.ts';
 import { gatewayToken } from '../io/token.ts';
 import { addGatewayOptions, type GatewayConfig } from './gateway-config.ts';
 import { parseAddress } from './options.ts';
-import { isBundled, programVersion, runProgram, runUntilEnd } from './program.ts';
+import { isBundled, programVersion, refuseExit, runProgram, runUntilEnd } from './program.ts';
 import { fetchState, formatState } from './status.ts';
 
 const NAME = 'firezone-gateway';
+const DEFAULT_STATUS_ADDRESS = '127.0.0.1:8080';
 
 export class NoCheckoutError extends FzError {
   readonly code = 'FZ_ERR_NO_CHECKOUT';
@@ -40,11 +41,11 @@ function addStatusCommand(program: Command): void {
     .command('status')
     .description('what a running gateway on this machine says about itself')
     .option('--json', 'as JSON')
-    .option(
-      '--address <address>',
-      'its HEALTH_CHECK_ADDR',
-      parseAddress,
-      parseAddress('127.0.0.1:8080'),
+    .addOption(
+      new Option('--address <address>', 'its health listener')
+        .env('HEALTH_CHECK_ADDR')
+        .default(parseAddress(DEFAULT_STATUS_ADDRESS), DEFAULT_STATUS_ADDRESS)
+        .argParser(parseAddress),
     )
     .action(async ({ json, address }: { json?: boolean; address: Endpoint }) => {
       const state = await fetchState(address);
@@ -62,7 +63,9 @@ function addLabCommand(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       if (isBundled()) throw new NoCheckoutError('the lab runs from a checkout: npm start');
       const { labCommand } = await import('./lab/command.ts');
-      await labCommand().parseAsync(command.args, { from: 'user' });
+      const lab = labCommand();
+      refuseExit(lab);
+      await lab.parseAsync(command.args, { from: 'user' });
     });
 }
 

@@ -1,20 +1,23 @@
 // Options that the programs share (operations 1.1, client 2.1): one place for their names, environment variables, defaults and what counts as valid.
 // Boolean variables take exactly `true` or `false` (operations 1.2).
 
-import { InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Endpoint, parseEndpoint } from '../base/address.ts';
 
 // Specification: operations 1.1.
 const DEFAULT_API_URL = 'wss://api.firezone.dev';
-const MILLISECONDS: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  min: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-};
+/** Units of durations, with the spellings that the official program takes. */
+const UNITS: readonly (readonly [milliseconds: number, names: string])[] = [
+  [1, 'ms msec millis'],
+  [1_000, 's sec secs second seconds'],
+  [60_000, 'm min mins minute minutes'],
+  [3_600_000, 'h hr hrs hour hours'],
+  [86_400_000, 'd day days'],
+  [604_800_000, 'w week weeks'],
+];
+const MILLISECONDS: ReadonlyMap<string, number> = new Map(
+  UNITS.flatMap(([milliseconds, names]) => names.split(' ').map((name) => [name, milliseconds])),
+);
 
 export type LogFormat = 'human' | 'json';
 
@@ -61,16 +64,26 @@ export function parseAddress(text: string): Endpoint {
   return address;
 }
 
-export function parseFlag(text: string): boolean {
-  if (text !== 'true' && text !== 'false') {
-    throw new InvalidArgumentError('It must be true or false.');
-  }
-  return text === 'true';
-}
-
-/** For an option whose name is a negation (`--no-...`): `true` means that the thing is off. */
-export function parseNegatedFlag(text: string): boolean {
-  return !parseFlag(text);
+/**
+ * Adds a switch: without a value on the command line, where a token may follow it, and exactly `true` or `false` in its variable. Returns a function that
+ * says after parsing whether it was given; for an option whose name is a negation (`--no-...`), whether the thing is off.
+ */
+export function addSwitch(
+  command: Command,
+  flags: string,
+  description: string,
+  variable: string,
+): () => boolean {
+  const option = new Option(flags, `${description} (env: ${variable})`);
+  command.addOption(option);
+  return () => {
+    if (command.getOptionValueSource(option.attributeName()) === 'cli') return true;
+    const text = process.env[variable] ?? 'false';
+    if (text !== 'true' && text !== 'false') {
+      command.error(`error: ${variable} is '${text}'. It must be true or false.`);
+    }
+    return text === 'true';
+  };
 }
 
 /** Milliseconds of `30s`, `5m`, `1h 30m`, `30d`. */
@@ -78,7 +91,7 @@ export function parseDuration(text: string): number {
   const parts = [...text.trim().matchAll(/(\d+)\s*([a-z]+)\s*/g)];
   const isWhole = parts.map(([part]) => part).join('') === text.trim();
   const total = parts.reduce(
-    (sum, [, count, unit = '']) => sum + Number(count) * (MILLISECONDS[unit] ?? Number.NaN),
+    (sum, [, count, unit = '']) => sum + Number(count) * (MILLISECONDS.get(unit) ?? Number.NaN),
     0,
   );
   if (parts.length === 0 || !isWhole || Number.isNaN(total)) {

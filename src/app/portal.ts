@@ -8,7 +8,7 @@ import { parseLogFilter } from '../io/log-filter.ts';
 import { createLog } from '../io/log-sink.ts';
 import { formatFaults, PolicyFile } from '../io/policy-file.ts';
 import { MemoryStore } from '../roles/portal/store.ts';
-import { parseAddress, parseApiUrl } from './options.ts';
+import { addSwitch, parseAddress, parseApiUrl } from './options.ts';
 import { type ServeOptions, serve } from './portal-serve.ts';
 import { addTokenCommands } from './portal-tokens.ts';
 import { programVersion, runProgram } from './program.ts';
@@ -22,7 +22,6 @@ interface Flags {
   readonly policy: string;
   readonly database: string;
   readonly baseUrl?: string;
-  readonly trustProxy?: boolean;
   readonly healthCheckAddr?: Endpoint;
   readonly logFormat: 'human' | 'json';
 }
@@ -30,7 +29,7 @@ interface Flags {
 function buildProgram(): Command {
   const program = new Command('firezone-portal')
     .description('A small Firezone portal: one policy file, no account needed')
-    .version(programVersion());
+    .version(`firezone-portal ${programVersion()}`);
   addServe(program);
   program
     .command('check')
@@ -52,9 +51,14 @@ const databaseOption = (): Option =>
     .default(DEFAULT_DATABASE);
 
 function addServe(program: Command): void {
-  program
-    .command('serve', { isDefault: true })
-    .description('run the portal')
+  const command = program.command('serve', { isDefault: true }).description('run the portal');
+  const trustsProxy = addSwitch(
+    command,
+    '--trust-proxy',
+    'take addresses of components from X-Forwarded-For',
+    'FIREZONE_PORTAL_TRUST_PROXY',
+  );
+  command
     .addOption(
       new Option('-l, --listen <address>', 'address for gateways, clients and relays')
         .env('FIREZONE_PORTAL_LISTEN')
@@ -70,11 +74,6 @@ function addServe(program: Command): void {
       )
         .env('FIREZONE_PORTAL_BASE_URL')
         .argParser(parseApiUrl),
-    )
-    .addOption(
-      new Option('--trust-proxy', 'take addresses of components from X-Forwarded-For').env(
-        'FIREZONE_PORTAL_TRUST_PROXY',
-      ),
     )
     .addOption(
       new Option(
@@ -95,12 +94,12 @@ function addServe(program: Command): void {
         format: flags.logFormat,
         filter: parseLogFilter(process.env['RUST_LOG']),
       });
-      await serve(serveOptions(flags), log);
+      await serve(serveOptions(flags, trustsProxy()), log);
     });
 }
 
-function serveOptions(flags: Flags): ServeOptions {
-  const { listen, policy, database, trustProxy = false, healthCheckAddr } = flags;
+function serveOptions(flags: Flags, trustProxy: boolean): ServeOptions {
+  const { listen, policy, database, healthCheckAddr } = flags;
   const baseUrl = flags.baseUrl ?? `http://${listen.key}/`;
   return { listen, policy, database, baseUrl, trustProxy, healthAddress: healthCheckAddr };
 }

@@ -26,6 +26,9 @@ export function programVersion(): string {
   return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
 }
 
+/** Settings that are well-formed each and cannot be used: exit code 2, as for those that are not. */
+export abstract class SettingsError extends FzError {}
+
 /** Parses `argv` and runs the chosen action; turns whatever goes wrong into one line and an exit code. */
 export async function runProgram(command: Command): Promise<void> {
   refuseExit(command);
@@ -37,7 +40,7 @@ export async function runProgram(command: Command): Promise<void> {
       return;
     }
     process.stderr.write(`${command.name()}: ${describeFailure(error)}\n`);
-    process.exitCode = EXIT.failure;
+    process.exitCode = error instanceof SettingsError ? EXIT.usage : EXIT.failure;
     // A rejected start may leave sockets open that would keep the process alive.
     process.exit();
   }
@@ -87,7 +90,8 @@ export function describeFailure(error: unknown): string {
   return `${parts.join(': ')} [${error.code}]`;
 }
 
-function refuseExit(command: Command): void {
+/** So that a wrong command line reaches `runProgram` as an error; for commands that are made late, too. */
+export function refuseExit(command: Command): void {
   command.exitOverride().showHelpAfterError();
   for (const child of command.commands) refuseExit(child);
 }

@@ -12,8 +12,8 @@ import {
   parseIp,
   parseNetwork,
 } from '../base/address.ts';
-import { FzError } from '../base/errors.ts';
-import { parseAddress, parseApiUrl } from './options.ts';
+import { addSwitch, parseAddress, parseApiUrl } from './options.ts';
+import { SettingsError } from './program.ts';
 
 // Specification: relay 5.6.
 const DEFAULT_LISTEN_PORT = 3478;
@@ -22,7 +22,7 @@ const DEFAULT_HIGHEST_PORT = 65_535;
 const DEFAULT_HEALTH_ADDRESS = '0.0.0.0:8080';
 
 /** Settings that are well-formed and make no sense together. */
-export class RelaySettingsError extends FzError {
+export class RelaySettingsError extends SettingsError {
   readonly code = 'FZ_ERR_RELAY_SETTINGS';
 }
 
@@ -53,7 +53,6 @@ interface Flags {
   readonly highestPort: number;
   readonly apiUrl?: string;
   readonly stampSecret?: string;
-  readonly allowLoopbackPeers?: boolean;
   readonly denyPeers: readonly IpNetwork[];
   readonly native: boolean;
   readonly healthCheckAddr: Endpoint;
@@ -83,7 +82,13 @@ export function addRelayOptions(command: Command): () => RelaySettings {
     )
     .addOption(ignored('--num-worker-threads <count>'))
     .addOption(ignored('--telemetry [flag]'));
-  return () => readSettings(command);
+  const allowsLoopbackPeers = addSwitch(
+    command,
+    '--allow-loopback-peers',
+    'relay to this machine itself (on one machine only)',
+    'FIREZONE_RELAY_ALLOW_LOOPBACK_PEERS',
+  );
+  return () => readSettings(command, allowsLoopbackPeers());
 }
 
 function addPortalOptions(command: Command): void {
@@ -147,22 +152,15 @@ function addAddressOptions(command: Command): void {
 }
 
 function addPeerOptions(command: Command): void {
-  command
-    .addOption(
-      new Option(
-        '--allow-loopback-peers',
-        'relay to this machine itself (on one machine only)',
-      ).env('FIREZONE_RELAY_ALLOW_LOOPBACK_PEERS'),
-    )
-    .addOption(
-      new Option('--deny-peers <networks>', 'networks never to relay to, separated by commas')
-        .env('FIREZONE_RELAY_DENY_PEERS')
-        .default([], 'none')
-        .argParser(parseNetworks),
-    );
+  command.addOption(
+    new Option('--deny-peers <networks>', 'networks never to relay to, separated by commas')
+      .env('FIREZONE_RELAY_DENY_PEERS')
+      .default([], 'none')
+      .argParser(parseNetworks),
+  );
 }
 
-function readSettings(command: Command): RelaySettings {
+function readSettings(command: Command, allowsLoopbackPeers: boolean): RelaySettings {
   const flags = command.opts<Flags>();
   const token = command.args[0] ?? process.env['FIREZONE_TOKEN'];
   const name = command.args[1] ?? process.env['FIREZONE_NAME'];
@@ -189,7 +187,7 @@ function readSettings(command: Command): RelaySettings {
     portal: token && flags.apiUrl !== undefined ? { apiUrl: flags.apiUrl, token } : undefined,
     name: name || undefined,
     stampSecret: flags.stampSecret,
-    allowsLoopbackPeers: flags.allowLoopbackPeers === true,
+    allowsLoopbackPeers,
     deniedPeers: flags.denyPeers,
     usesNative: flags.native,
     healthAddress: flags.healthCheckAddr,

@@ -11,7 +11,7 @@ import { startRelay } from './relay-process.ts';
 function buildProgram(): Command {
   const program = new Command('firezone-relay')
     .description('Relays sealed packets between Firezone clients and gateways (TURN, RFC 8656)')
-    .version(programVersion());
+    .version(`firezone-relay ${programVersion()}`);
   const settings = addRelayOptions(program);
   return program.action(() => run(settings()));
 }

@@ -1,16 +1,16 @@
 // `firezone-gateway lab`: the lab for people, or with --check for machines.
 
 import { Command, Option } from 'commander';
-import { FzError } from '../../base/errors.ts';
 import { requireTunDeviceFile } from '../../io/privileges.ts';
-import { EXIT } from '../program.ts';
+import { EXIT, SettingsError } from '../program.ts';
 import { checkScenarios, scenarioNames, selectScenarios } from './check.ts';
 import { Lab } from './lab.ts';
 import type { RouterKind } from './router-rules.ts';
+import type { Scenario } from './scenario.ts';
 import { introduction, Screen } from './screen.ts';
 import { enterUserNamespace } from './user-namespace.ts';
 
-export class UnknownScenarioError extends FzError {
+export class UnknownScenarioError extends SettingsError {
   readonly code = 'FZ_ERR_UNKNOWN_SCENARIO';
 }
 
@@ -39,10 +39,13 @@ export function labCommand(): Command {
 }
 
 async function runLab(flags: LabFlags): Promise<void> {
+  const scenarios = flags.check && selectScenarios(flags.check === true ? [] : flags.check);
+  if (scenarios?.length === 0) {
+    throw new UnknownScenarioError(`no such scenario; there are: ${scenarioNames().join(', ')}`);
+  }
   requireTunDeviceFile();
   await enterUserNamespace();
-  if (flags.check) return check(flags, flags.check === true ? [] : flags.check);
-  return show(flags);
+  return scenarios ? check(flags, scenarios) : show(flags);
 }
 
 /** Asked to end: by a signal, because `npm start` is gone, or because nobody reads any more. What comes after the first is ignored. */
@@ -55,11 +58,7 @@ function untilAskedToEnd(): Promise<void> {
   });
 }
 
-async function check(flags: LabFlags, names: readonly string[]): Promise<void> {
-  const scenarios = selectScenarios(names);
-  if (scenarios.length === 0) {
-    throw new UnknownScenarioError(`no such scenario; there are: ${scenarioNames().join(', ')}`);
-  }
+async function check(flags: LabFlags, scenarios: readonly Scenario[]): Promise<void> {
   // The lab of the moment is removed while the process exits.
   void untilAskedToEnd().then(() => process.exit(EXIT.failure));
   const failed = await checkScenarios(scenarios, {
