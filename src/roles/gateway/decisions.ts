@@ -21,7 +21,6 @@ export type DropReason =
   | 'filtered'
   | 'no-translation'
   | 'no-address'
-  | 'wrong-family'
   | 'nat-exhausted'
   // To the client.
   | 'not-a-peer'
@@ -44,7 +43,6 @@ const ANSWERS: Partial<Readonly<Record<Decision, IcmpErrorKind>>> = {
   'internet-rejected': 'unreachable',
   'no-translation': 'unreachable',
   'no-address': 'unreachable',
-  'wrong-family': 'unreachable',
 };
 
 export function answerTo(decision: Decision): IcmpErrorKind | undefined {

@@ -88,6 +88,7 @@ export class Traffic {
         ? 'too-large'
         : parsePacket(view, 0, bytes.length, this.#packet);
     const client = this.#admit(outcome, bytes, view, peer, now);
+    this.#serving = undefined;
     if (!client) return;
     mergeEcn(view, this.#packet, ecn);
     if (this.#toTun.length >= MAX_PACKETS_TO_TUN) {

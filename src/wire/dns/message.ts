@@ -108,18 +108,18 @@ export function writeDnsMessage(
   }
   if (length > maxLength) return undefined;
   const counts = [0, 0, 0];
-  let isTruncated = message.isTruncated;
+  let isCut = false;
   for (const [i, section] of [
     message.answers,
     message.authorities,
     message.additionals,
   ].entries()) {
-    for (const record of isTruncated && i > 0 ? [] : section) {
+    for (const record of isCut ? [] : section) {
       const part = writeRecord(record, length, names);
       if (!part) return undefined;
       if (length + part.length > maxLength) {
         names.truncate(length);
-        isTruncated = true;
+        isCut = true;
         break;
       }
       parts.push(part);
@@ -128,7 +128,7 @@ export function writeDnsMessage(
     }
   }
   const [answers = 0, authorities = 0, additionals = 0] = counts;
-  const flags = flagsOf({ ...message, isTruncated });
+  const flags = flagsOf({ ...message, isTruncated: message.isTruncated || isCut });
   const header = words(
     message.id,
     flags,
