@@ -2,6 +2,7 @@
 // before any dependency is there. Order: Node version, system packages, npm packages, TypeScript, native add-on.
 //
 //   node scripts/setup.mjs            what `npm start` and `npm test` need
+//   node scripts/setup.mjs --foreign  also the programs that `npm run interop` and `npm run e2e` want and skip without
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -32,9 +33,15 @@ const PROGRAMS_ALWAYS = [
 const PROGRAMS_LAB = [
   ['curl', 'curl'],
   ['dig', 'bind9-dnsutils'],
+  ['ping', 'iputils-ping'],
+];
+const PROGRAMS_FOREIGN = [
+  ['setcap', 'libcap2-bin'],
+  ['pgrep', 'procps'],
+  ['wireguard-go', 'wireguard-go'],
+  ['turnserver', 'coturn'],
 ];
 const PRODUCTS = {
-  packages: 'node_modules',
   typescript: 'dist/app',
   native: 'build/firezone.node',
 };
@@ -42,13 +49,15 @@ const PRODUCTS = {
 const stamp = readStamp();
 
 requireNode();
-requirePrograms(
-  process.env.FIREZONE_TOKEN ? PROGRAMS_ALWAYS : [...PROGRAMS_ALWAYS, ...PROGRAMS_LAB],
-);
-step('packages', hashFiles(['package-lock.json', 'package.json']), () => {
+requirePrograms([
+  ...PROGRAMS_ALWAYS,
+  ...(process.env.FIREZONE_TOKEN ? [] : PROGRAMS_LAB),
+  ...(process.argv.includes('--foreign') ? PROGRAMS_FOREIGN : []),
+]);
+if (!hasLockedPackages()) {
   say('installing the locked npm packages');
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { quiet: true });
-});
+}
 step('typescript', hashTree(['src', 'tsconfig.base.json', 'tsconfig.json']), () => {
   say('compiling TypeScript');
   run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-b']);
@@ -68,10 +77,11 @@ function requirePrograms(programs) {
   const missing = programs.filter(([program]) => !isOnPath(program)).map(([, name]) => name);
   if (missing.length === 0) return;
   const names = missing.join(' ');
-  const install = `apt-get update && apt-get install -y --no-install-recommends ${names}`;
-  if (process.getuid?.() !== 0 || !isOnPath('apt-get')) {
-    fail(`system packages are missing; run: sudo sh -c '${install}'`);
+  if (!isOnPath('apt-get')) {
+    fail(`system packages are missing; install what Debian calls ${missing.join(', ')}`);
   }
+  const install = `apt-get update && apt-get install -y --no-install-recommends ${names}`;
+  if (process.getuid?.() !== 0) fail(`system packages are missing; run: sudo sh -c '${install}'`);
   say(`installing system packages: ${names}`);
   run('sh', ['-c', install], { quiet: true, env: { DEBIAN_FRONTEND: 'noninteractive' } });
 }
@@ -110,10 +120,23 @@ function readStamp() {
   }
 }
 
-function hashFiles(files) {
-  const hash = createHash('sha256');
-  for (const file of files) hash.update(file).update(readFileSync(join(ROOT, file)));
-  return hash.digest('hex').slice(0, 16);
+/** npm keeps a lock file of what it installed; packages for other kinds of machines are not in it. */
+function hasLockedPackages() {
+  const locked = readPackages('package-lock.json');
+  const installed = readPackages(join('node_modules', '.package-lock.json'));
+  return Object.entries(locked).every(([path, { integrity, optional }]) => {
+    if (path === '') return true;
+    return path in installed ? installed[path].integrity === integrity : optional === true;
+  });
+}
+
+function readPackages(lockFile) {
+  try {
+    return JSON.parse(readFileSync(join(ROOT, lockFile), 'utf8')).packages;
+  } catch (error) {
+    if (error.code === 'ENOENT' || error instanceof SyntaxError) return {};
+    throw error;
+  }
 }
 
 /** A tree is compared by path, size and time of change: cheap enough for each start. */
