@@ -16,8 +16,8 @@ import {
   TUN_PACKET,
 } from '../src/base/batch.ts';
 import { viewOf } from '../src/base/bytes.ts';
-import { type CipherBackend, cipherKernelsProblem, NativeAead } from '../src/io/aead.ts';
-import { TunnelSockets, UdpSocket } from '../src/io/udp.ts';
+import { type CipherBackend, cipherKernelsProblem, NativeAead } from '../src/io/packets/aead.ts';
+import { TunnelSockets, UdpSocket } from '../src/io/packets/udp.ts';
 
 const KEY: Uint8Array = new Uint8Array(32).fill(7);
 const RUNS = 16;

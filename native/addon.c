@@ -1,4 +1,4 @@
-// Registration, handles, batches, the cipher. The network half is in addon_net.c. The TypeScript side is src/io/native.ts.
+// Registration, handles, batches, the cipher. The network half is in addon_net.c. The TypeScript side is src/io/packets/native.ts.
 #include "addon.h"
 
 #include <stdlib.h>

@@ -8,11 +8,11 @@ import type { ReceiveBatch, TunBatch } from '../../src/base/batch.ts';
 import { DATAGRAM, PATH, RUN, SUPER, TUN_PACKET, VERDICT } from '../../src/base/batch.ts';
 import { at } from '../../src/base/bytes.ts';
 import { SILENT_LOG } from '../../src/base/log.ts';
-import { NativeAead } from '../../src/io/aead.ts';
 import { Loop } from '../../src/io/loop.ts';
-import { nativeCounters } from '../../src/io/native.ts';
-import { TunDevice } from '../../src/io/tun.ts';
-import { TunnelSockets } from '../../src/io/udp.ts';
+import { NativeAead } from '../../src/io/packets/aead.ts';
+import { nativeCounters } from '../../src/io/packets/native.ts';
+import { TunDevice } from '../../src/io/packets/tun.ts';
+import { TunnelSockets } from '../../src/io/packets/udp.ts';
 import type { TunnelRole } from '../../src/roles/tunnel-role.ts';
 
 const DATA_MESSAGE = 4;

@@ -10,12 +10,12 @@ import {
   parseIp,
 } from '../base/address.ts';
 import type { Log } from '../base/log.ts';
-import { ClientRoutes } from '../io/client-routes.ts';
-import { ResolvConf } from '../io/dns-control.ts';
-import { DnsListener, type OnDnsQuery } from '../io/dns-listener.ts';
-import { TunnelInterface } from '../io/interface.ts';
-import { SystemResolver } from '../io/resolver.ts';
-import { resolveBySystem } from '../io/websocket-dial.ts';
+import { ResolvConf } from '../io/dns/dns-control.ts';
+import { DnsListener, type OnDnsQuery } from '../io/dns/dns-listener.ts';
+import { SystemResolver } from '../io/dns/resolver.ts';
+import { ClientRoutes } from '../io/host/client-routes.ts';
+import { TunnelInterface } from '../io/host/interface.ts';
+import { resolveBySystem } from '../io/portal/websocket-dial.ts';
 import type { InterfaceSettings } from '../roles/client/client.ts';
 import type { ClientConfig } from './client-config.ts';
 

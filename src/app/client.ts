@@ -1,11 +1,11 @@
 // `firezone-client`: the headless client as a program.
 
 import { Command } from 'commander';
-import { CLIENT_IDENTITY, componentName, firezoneId } from '../io/identity.ts';
-import { parseLogFilter } from '../io/log-filter.ts';
-import { createLog } from '../io/log-sink.ts';
-import { requireNetAdmin, requireTunDeviceFile } from '../io/privileges.ts';
-import { CLIENT_TOKEN_FILE, clientToken } from '../io/token.ts';
+import { CLIENT_IDENTITY, componentName, firezoneId } from '../io/host/identity.ts';
+import { requireNetAdmin, requireTunDeviceFile } from '../io/host/privileges.ts';
+import { CLIENT_TOKEN_FILE, clientToken } from '../io/host/token.ts';
+import { parseLogFilter } from '../io/log/log-filter.ts';
+import { createLog } from '../io/log/log-sink.ts';
 import { addClientOptions, type ClientConfig } from './client-config.ts';
 import { ClientProcess } from './client-process.ts';
 import { programVersion, runProgram, runUntilEnd } from './program.ts';

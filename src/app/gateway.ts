@@ -3,11 +3,11 @@
 import { Command, Option } from 'commander';
 import type { Endpoint } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
-import { componentName, firezoneId, GATEWAY_IDENTITY } from '../io/identity.ts';
-import { parseLogFilter } from '../io/log-filter.ts';
-import { createLog } from '../io/log-sink.ts';
-import { requireNetAdmin, requireTunDeviceFile } from '../io/privileges.ts';
-import { gatewayToken } from '../io/token.ts';
+import { componentName, firezoneId, GATEWAY_IDENTITY } from '../io/host/identity.ts';
+import { requireNetAdmin, requireTunDeviceFile } from '../io/host/privileges.ts';
+import { gatewayToken } from '../io/host/token.ts';
+import { parseLogFilter } from '../io/log/log-filter.ts';
+import { createLog } from '../io/log/log-sink.ts';
 import { addGatewayOptions, type GatewayConfig } from './gateway-config.ts';
 import { parseAddress } from './options.ts';
 import { isBundled, programVersion, refuseExit, runProgram, runUntilEnd } from './program.ts';

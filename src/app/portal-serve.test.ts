@@ -9,7 +9,7 @@ import { endpoint, parseIp } from '../base/address.ts';
 import type { Log } from '../base/log.ts';
 import { unixMillis } from '../base/time.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
-import { SqlitePortalStore } from '../io/portal-store.ts';
+import { SqlitePortalStore } from '../io/portal/portal-store.ts';
 import { tokenHash } from '../roles/portal/policy-compile.ts';
 import { type RunningPortal, startPortal } from './portal-serve.ts';
 

@@ -6,9 +6,14 @@ import type { Log } from '../base/log.ts';
 import { createWallClock, monotonicNow, SystemRandom } from '../io/clock.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
 import { HealthServer } from '../io/health-server.ts';
-import { formatFaults, type LoadedPolicy, PolicyFile, PolicyFileError } from '../io/policy-file.ts';
-import { PortalServer } from '../io/portal-server.ts';
-import { SqlitePortalStore } from '../io/portal-store.ts';
+import {
+  formatFaults,
+  type LoadedPolicy,
+  PolicyFile,
+  PolicyFileError,
+} from '../io/portal/policy-file.ts';
+import { PortalServer } from '../io/portal/portal-server.ts';
+import { SqlitePortalStore } from '../io/portal/portal-store.ts';
 import { Portal } from '../roles/portal/portal.ts';
 import { CONNECT_BURST } from '../roles/portal/rate-limit.ts';
 

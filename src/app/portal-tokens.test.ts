@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
-import { SqlitePortalStore } from '../io/portal-store.ts';
+import { SqlitePortalStore } from '../io/portal/portal-store.ts';
 import { tokenHash } from '../roles/portal/policy-compile.ts';
 import { addTokenCommands } from './portal-tokens.ts';
 

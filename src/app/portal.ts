@@ -4,9 +4,9 @@
 import { Command, Option } from 'commander';
 import type { Endpoint } from '../base/address.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
-import { parseLogFilter } from '../io/log-filter.ts';
-import { createLog } from '../io/log-sink.ts';
-import { formatFaults, PolicyFile } from '../io/policy-file.ts';
+import { parseLogFilter } from '../io/log/log-filter.ts';
+import { createLog } from '../io/log/log-sink.ts';
+import { formatFaults, PolicyFile } from '../io/portal/policy-file.ts';
 import { MemoryStore } from '../roles/portal/store.ts';
 import { addSwitch, parseAddress, parseApiUrl } from './options.ts';
 import { type ServeOptions, serve } from './portal-serve.ts';

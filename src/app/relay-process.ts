@@ -8,15 +8,15 @@ import type { Log } from '../base/log.ts';
 import { createWallClock, SystemRandom } from '../io/clock.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
 import { HealthServer } from '../io/health-server.ts';
-import { userAgent } from '../io/identity.ts';
-import { nativeCounters, nativeProblem } from '../io/native.ts';
-import { RelayLoop } from '../io/relay-loop.ts';
+import { userAgent } from '../io/host/identity.ts';
+import { nativeCounters, nativeProblem } from '../io/packets/native.ts';
+import { PortalConnection } from '../io/portal/websocket.ts';
+import { RelayLoop } from '../io/relay/relay-loop.ts';
 import {
   NativeRelaySockets,
   PlainRelaySockets,
   type RelaySocketFactory,
-} from '../io/relay-sockets.ts';
-import { PortalConnection } from '../io/websocket.ts';
+} from '../io/relay/relay-sockets.ts';
 import {
   type ChannelEvent,
   DEFAULT_PARTITION_BUDGET_MS,

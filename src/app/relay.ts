@@ -2,8 +2,8 @@
 // official relay's. SIGINT and SIGTERM end it at once: clients notice and move to another relay.
 
 import { Command } from 'commander';
-import { parseLogFilter } from '../io/log-filter.ts';
-import { createLog } from '../io/log-sink.ts';
+import { parseLogFilter } from '../io/log/log-filter.ts';
+import { createLog } from '../io/log/log-sink.ts';
 import { programVersion, runProgram } from './program.ts';
 import { addRelayOptions, type RelaySettings } from './relay-config.ts';
 import { startRelay } from './relay-process.ts';

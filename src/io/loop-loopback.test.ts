@@ -11,13 +11,13 @@ import { createReceiveBatch, createTunBatch, TUN_PACKET } from '../base/batch.ts
 import { at } from '../base/bytes.ts';
 import { SILENT_LOG } from '../base/log.ts';
 import { Tunnel } from '../proto/wireguard/tunnel.ts';
-import { NativeAead } from './aead.ts';
 import { createWallClock, monotonicNow, SystemRandom } from './clock.ts';
 import { createNodeCrypto } from './crypto/node-crypto.ts';
 import { Loop } from './loop.ts';
-import { nativeCounters, nativeProblem } from './native.ts';
-import { TunDevice } from './tun.ts';
-import { TunnelSockets } from './udp.ts';
+import { NativeAead } from './packets/aead.ts';
+import { nativeCounters, nativeProblem } from './packets/native.ts';
+import { TunDevice } from './packets/tun.ts';
+import { TunnelSockets } from './packets/udp.ts';
 
 const crypto = createNodeCrypto();
 const loopback = parseIp('127.0.0.1') ?? expect.unreachable();

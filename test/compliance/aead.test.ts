@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest';
 import type { ReceiveBatch, TransportAead } from '../../src/base/batch.ts';
 import { createReceiveBatch, DATAGRAM, OPEN_FAILURE, PATH, RUN } from '../../src/base/batch.ts';
 import { at, concat, viewOf } from '../../src/base/bytes.ts';
-import { cipherKernelsProblem, NativeAead } from '../../src/io/aead.ts';
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
+import { cipherKernelsProblem, NativeAead } from '../../src/io/packets/aead.ts';
 import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
 import { copyBatch } from './packets.ts';
 

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { ReceiveBatch } from '../../src/base/batch.ts';
 import { SUPER } from '../../src/base/batch.ts';
 import { at, toHex } from '../../src/base/bytes.ts';
-import { NativeAead } from '../../src/io/aead.ts';
+import { NativeAead } from '../../src/io/packets/aead.ts';
 import { Coalescer } from '../../src/proto/batch/coalesce.ts';
 import { segmentSuperPacket } from '../../src/proto/batch/segment.ts';
 import type { Opened, PacketOptions } from './packets.ts';

@@ -2,7 +2,7 @@
 
 import { expect, it } from 'vitest';
 import { DATAGRAM, PATH, RUN, SUPER, TUN_PACKET } from '../../src/base/batch.ts';
-import { NATIVE_COUNTERS, native } from '../../src/io/native.ts';
+import { NATIVE_COUNTERS, native } from '../../src/io/packets/native.ts';
 
 const TABLES: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   RUN,

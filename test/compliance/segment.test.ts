@@ -17,10 +17,10 @@ import {
   VERDICT,
 } from '../../src/base/batch.ts';
 import { at, fromHex, toHex } from '../../src/base/bytes.ts';
-import { NativeAead } from '../../src/io/aead.ts';
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
-import { TunDevice } from '../../src/io/tun.ts';
-import { TunnelSockets, UdpSocket } from '../../src/io/udp.ts';
+import { NativeAead } from '../../src/io/packets/aead.ts';
+import { TunDevice } from '../../src/io/packets/tun.ts';
+import { TunnelSockets, UdpSocket } from '../../src/io/packets/udp.ts';
 import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
 import { sealBatch, segmentSuperPacket, segmentTunPacket } from '../../src/proto/batch/segment.ts';
 import type { Opened, PacketOptions, TunPacket } from './packets.ts';

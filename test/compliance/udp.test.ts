@@ -7,8 +7,8 @@ import type { ReceiveBatch } from '../../src/base/batch.ts';
 import { createReceiveBatch, PATH, RUN } from '../../src/base/batch.ts';
 import { at, concat, viewOf } from '../../src/base/bytes.ts';
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
-import { TunnelSockets, UdpError, UdpSocket } from '../../src/io/udp.ts';
-import { PlainUdpSocket } from '../../src/io/udp-plain.ts';
+import { TunnelSockets, UdpError, UdpSocket } from '../../src/io/packets/udp.ts';
+import { PlainUdpSocket } from '../../src/io/packets/udp-plain.ts';
 import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
 import { makePacket, tunBatch } from './packets.ts';
 

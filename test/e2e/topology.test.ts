@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LAB_ADDRESSES, LAB_ROUTERS } from '../../src/app/lab/addresses.ts';
 import { type LabHost, LabNetwork } from '../../src/app/lab/topology.ts';
-import { removeStaleGroups } from '../../src/io/netns.ts';
+import { removeStaleGroups } from '../../src/io/host/netns.ts';
 
 const missing =
   process.getuid?.() !== 0

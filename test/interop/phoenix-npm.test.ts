@@ -12,7 +12,7 @@ import {
   type ServedSocket,
   type UpgradeRequest,
   WebSocketAcceptor,
-} from '../../src/io/websocket-server.ts';
+} from '../../src/io/portal/websocket-server.ts';
 
 let acceptor: WebSocketAcceptor<string>;
 let server: ReturnType<typeof createServer>;

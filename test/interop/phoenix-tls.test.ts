@@ -11,9 +11,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type IpAddress, parseIp } from '../../src/base/address.ts';
 import { SILENT_LOG } from '../../src/base/log.ts';
 import { createWallClock, SystemRandom } from '../../src/io/clock.ts';
-import { PortalConnection } from '../../src/io/websocket.ts';
-import type { DialOptions } from '../../src/io/websocket-dial.ts';
-import { WebSocketAcceptor } from '../../src/io/websocket-server.ts';
+import { PortalConnection } from '../../src/io/portal/websocket.ts';
+import type { DialOptions } from '../../src/io/portal/websocket-dial.ts';
+import { WebSocketAcceptor } from '../../src/io/portal/websocket-server.ts';
 import { type ChannelEvent, PhoenixChannel } from '../../src/proto/phoenix/channel.ts';
 import { relayLoginUrl } from '../../src/proto/phoenix/login-url.ts';
 

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Endpoint, endpoint, parseEndpoint } from '../../src/base/address.ts';
 import { monotonicNow } from '../../src/io/clock.ts';
 import { createNodeCrypto } from '../../src/io/crypto/node-crypto.ts';
-import { nativeProblem } from '../../src/io/native.ts';
+import { nativeProblem } from '../../src/io/packets/native.ts';
 import { relayPassword } from '../../src/proto/turn/server/credentials.ts';
 import { PlainPeer, TurnDriver } from '../support/turn-driver.ts';
 

@@ -1,7 +1,7 @@
 // `firezone-gateway lab`: the lab for people, or with --check for machines.
 
 import { Command, Option } from 'commander';
-import { requireTunDeviceFile } from '../../io/privileges.ts';
+import { requireTunDeviceFile } from '../../io/host/privileges.ts';
 import { EXIT, SettingsError } from '../program.ts';
 import { checkScenarios, scenarioNames, selectScenarios } from './check.ts';
 import { Lab } from './lab.ts';

@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { CommandResult } from '../../io/netns.ts';
+import type { CommandResult } from '../../io/host/netns.ts';
 import {
   type DualAddress,
   LAB_ADDRESSES,

@@ -15,7 +15,7 @@
 // private addresses vanish in the internet without an ICMP error. Which programs run is said elsewhere (lab.ts).
 
 import type { ChildProcess } from 'node:child_process';
-import { type CommandResult, NamespaceGroup } from '../../io/netns.ts';
+import { type CommandResult, NamespaceGroup } from '../../io/host/netns.ts';
 import {
   type DualAddress,
   LAB_ADDRESSES,

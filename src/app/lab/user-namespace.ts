@@ -4,7 +4,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { FzError } from '../../base/errors.ts';
-import { hasNetAdmin } from '../../io/privileges.ts';
+import { hasNetAdmin } from '../../io/host/privileges.ts';
 import { EXIT } from '../program.ts';
 
 export class LabPrivilegeError extends FzError {

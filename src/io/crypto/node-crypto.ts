@@ -1,6 +1,6 @@
 // `CryptoProvider` on Node's OpenSSL; `@noble` supplies the two primitives that OpenSSL's binding lacks: BLAKE2s with a key and
 // a 16-byte digest (RFC 7693 §2.8) and XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03 §2.3). Handshakes, STUN and cookies use
-// it. It does not touch bulk data: that is `TransportAead`'s (`io/aead.ts`).
+// it. It does not touch bulk data: that is `TransportAead`'s (`io/packets/aead.ts`).
 
 import {
   createCipheriv,

@@ -1,5 +1,5 @@
 // The policy file as it is written: shapes only, one zod schema, strict everywhere. A fault names its path, what is wrong and
-// what is allowed; `io/policy-file.ts` turns the path into a line. Meaning (references, ranges, ids) is in `policy.ts`.
+// what is allowed; `io/portal/policy-file.ts` turns the path into a line. Meaning (references, ranges, ids) is in `policy.ts`.
 
 import { z } from 'zod';
 import { parseTimestamp } from './wall-time.ts';

@@ -1,5 +1,5 @@
 // What the portal must remember over a restart: ids of named things, devices, tokens that were made at the command line, and
-// authorizations. An interface of the portal role; `io/portal-store.ts` keeps it in SQLite, `MemoryStore` in memory.
+// authorizations. An interface of the portal role; `io/portal/portal-store.ts` keeps it in SQLite, `MemoryStore` in memory.
 
 import type { IpAddress } from '../../base/address.ts';
 import type { ClientId, GatewayId, ResourceId } from '../../base/ids.ts';

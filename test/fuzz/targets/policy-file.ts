@@ -2,7 +2,7 @@
 
 import { utf8Decode } from '../../../src/base/bytes.ts';
 import { createSeededCrypto } from '../../../src/io/crypto/seeded-crypto.ts';
-import { formatFaults, loadPolicyText } from '../../../src/io/policy-file.ts';
+import { formatFaults, loadPolicyText } from '../../../src/io/portal/policy-file.ts';
 import { MemoryStore } from '../../../src/roles/portal/store.ts';
 
 export const name = 'policy-file';

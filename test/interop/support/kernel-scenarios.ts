@@ -18,16 +18,16 @@ import {
   VERDICT,
 } from '../../../src/base/batch.ts';
 import { at, concat, viewOf } from '../../../src/base/bytes.ts';
-import { NativeAead } from '../../../src/io/aead.ts';
 import {
   installRules,
   removeRules,
   TUNNEL_TABLE,
   TunnelInterface,
-} from '../../../src/io/interface.ts';
-import { nativeCounters } from '../../../src/io/native.ts';
-import { TunDevice } from '../../../src/io/tun.ts';
-import { TunnelSockets, UdpSocket } from '../../../src/io/udp.ts';
+} from '../../../src/io/host/interface.ts';
+import { NativeAead } from '../../../src/io/packets/aead.ts';
+import { nativeCounters } from '../../../src/io/packets/native.ts';
+import { TunDevice } from '../../../src/io/packets/tun.ts';
+import { TunnelSockets, UdpSocket } from '../../../src/io/packets/udp.ts';
 import { segmentTunPacket } from '../../../src/proto/batch/segment.ts';
 import { openedBatch, tunBatch } from '../../compliance/packets.ts';
 
