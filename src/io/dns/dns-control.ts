@@ -16,14 +16,16 @@ export class ResolvConfError extends FzError {
 
 export class ResolvConf {
   readonly #backup: string;
+  readonly #path: string;
 
-  constructor(backupPath: string) {
+  constructor(backupPath: string, path: string = RESOLV_CONF) {
     this.#backup = backupPath;
+    this.#path = path;
   }
 
   /** Name servers of the host itself, whether or not the file is ours at the moment. Zones are cut off. */
   systemServers(): IpAddress[] {
-    const text = this.#isOurs() ? this.#readBackup() : readFileSync(RESOLV_CONF, 'utf8');
+    const text = this.#isOurs() ? this.#readBackup() : readFileSync(this.#path, 'utf8');
     const servers = [...text.matchAll(/^\s*nameserver\s+([^\s%#;]+)/gm)].flatMap(
       ([, word = '']) => {
         const address = parseIp(word);
@@ -58,17 +60,17 @@ export class ResolvConf {
   }
 
   #isOurs(): boolean {
-    return readFileSync(RESOLV_CONF, 'utf8').startsWith(MAGIC_LINE);
+    return readFileSync(this.#path, 'utf8').startsWith(MAGIC_LINE);
   }
 
   #saveBackup(): void {
-    if (!statSync(RESOLV_CONF).isFile()) {
+    if (!statSync(this.#path).isFile()) {
       throw new ResolvConfError(
-        `${RESOLV_CONF} is not a regular file; start with --dns-control disabled`,
+        `${this.#path} is not a regular file; start with --dns-control disabled`,
       );
     }
     mkdirSync(dirname(this.#backup), { recursive: true, mode: 0o700 });
-    writeFileSync(`${this.#backup}.new`, readFileSync(RESOLV_CONF));
+    writeFileSync(`${this.#backup}.new`, readFileSync(this.#path));
     renameSync(`${this.#backup}.new`, this.#backup);
   }
 
@@ -77,7 +79,7 @@ export class ResolvConf {
       return readFileSync(this.#backup, 'utf8');
     } catch (cause) {
       throw new ResolvConfError(
-        `the original of ${RESOLV_CONF} is gone (${this.#backup}); write it anew`,
+        `the original of ${this.#path} is gone (${this.#backup}); write it anew`,
         {
           cause,
         },
@@ -88,9 +90,9 @@ export class ResolvConf {
   /** In place, because a rename over a bind mount fails and would break the link of other namespaces to it. */
   #write(text: string): void {
     try {
-      writeFileSync(RESOLV_CONF, text);
+      writeFileSync(this.#path, text);
     } catch (cause) {
-      throw new ResolvConfError(`cannot write ${RESOLV_CONF}; start with --dns-control disabled`, {
+      throw new ResolvConfError(`cannot write ${this.#path}; start with --dns-control disabled`, {
         cause,
       });
     }
