@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -68,12 +69,16 @@ describe.skipIf(missing)('the single executable', () => {
     await lab?.close();
   });
 
-  function start(name: string, command: readonly string[]): ManagedProcess {
+  function start(
+    name: string,
+    command: readonly string[],
+    token: Readonly<Record<string, string>> = { FIREZONE_TOKEN: LAB_TOKENS.gateway },
+  ): ManagedProcess {
     const logFile = join(folder, `${name}.log`);
     const [program = '', ...args] = command;
     const env = {
       PATH: process.env['PATH'],
-      FIREZONE_TOKEN: LAB_TOKENS.gateway,
+      ...token,
       FIREZONE_ID: lab.gatewayId,
       FIREZONE_API_URL: 'ws://portal:8081',
       HEALTH_CHECK_ADDR: '127.0.0.1:8080',
@@ -89,12 +94,16 @@ describe.skipIf(missing)('the single executable', () => {
     return stdout + stderr;
   }
 
-  it('becomes ready as an ordinary user with one capability', async () => {
+  async function becomesReady(started: ManagedProcess): Promise<void> {
     await eventually('the gateway is ready', TIMEOUT_MS, async () => {
-      if (!gateway.isRunning) throw new Error(gateway.log());
+      if (!started.isRunning) throw new Error(started.log());
       const { code } = await lab.exec('gateway', ['curl', '-sf', 'http://127.0.0.1:8080/readyz']);
       return code === 0 ? true : undefined;
     });
+  }
+
+  it('becomes ready as an ordinary user with one capability', async () => {
+    await becomesReady(gateway);
     const pid = (await inside('pgrep', '--full', `^${executable}`)).trim();
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     expect(status).toMatch(/^Uid:\s+65534\s+65534\s+65534\s+65534$/m);
@@ -136,6 +145,22 @@ describe.skipIf(missing)('the single executable', () => {
     expect(await inside('ip', 'link', 'show', 'dev', 'tun-firezone')).toContain('does not exist');
     expect(gateway.warnings()).toEqual([]);
     expect(addonFolders()).toEqual(before);
+  });
+
+  it('runs as a systemd unit runs it: ambient capability, no new privileges, token as credential', async () => {
+    const plain = join(folder, 'plain');
+    copyFileSync(built, plain);
+    writeFileSync(join(folder, 'FIREZONE_TOKEN'), `${LAB_TOKENS.gateway}\n`);
+    const capability = ['--inh-caps', '+net_admin', '--ambient-caps', '+net_admin'];
+    const limits = ['--bounding-set', '-all,+net_admin', '--no-new-privs'];
+    const user = AS_NOBODY.filter((word) => !/^(env|HOME=)/.test(word));
+    const unit = start('unit', [...user, ...capability, ...limits, plain], {
+      CREDENTIALS_DIRECTORY: folder,
+    });
+    await becomesReady(unit);
+    expect(await inside('nft', 'list', 'tables')).toBe('table inet firezone_gateway\n');
+    expect(await unit.stop('SIGTERM')).toBe(0);
+    expect(await inside('nft', 'list', 'tables')).toBe('');
   });
 
   it('names the command that gives the capability where it has none', async () => {
