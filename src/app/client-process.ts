@@ -246,8 +246,7 @@ export class ClientProcess {
         return;
       }
       case 'forward': {
-        const { upstream } = decision.sentinel;
-        const outcome = await this.#forwarder.forward(query, upstream, transport);
+        const outcome = await this.#forwarder.forward(query, decision.upstream, transport);
         if (outcome.kind === 'answered') return reply(fitted(outcome.answer, transport));
         // Over UDP silence is passed on as it is (client 10.2).
         if (outcome.reason === 'timeout' && transport === 'udp') return;

@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endpoint, type IpAddress } from '../../base/address.ts';
 import type { Log } from '../../base/log.ts';
+import { GATEWAY_DNS_PORT } from '../../wire/control/address-plan.ts';
 import {
   DNS_RCODE,
   dnsResponse,
@@ -18,7 +19,6 @@ import { DnsListener, type DnsTransport } from './dns-listener.ts';
 import { HostFiles } from './host-files.ts';
 
 // Specification (operations 10.2)
-const PORT = 53_535;
 const UPSTREAM_PORT = 53;
 const MAX_UDP_ANSWER = 1_200;
 const LISTEN_ATTEMPTS = 3;
@@ -48,7 +48,7 @@ export class GatewayDns {
     this.#listener = new DnsListener(
       (query, _server, transport, reply) => void this.#serve(query, transport, reply),
       options.log,
-      options.port ?? PORT,
+      options.port ?? GATEWAY_DNS_PORT,
     );
   }
 

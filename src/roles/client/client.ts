@@ -4,7 +4,7 @@
 //   portal messages ─▶ resources, access, node        TUN packets ─▶ traffic ─▶ access (ask, announce, wait)
 //   DNS queries     ─▶ stub resolver ─▶ access        UDP runs    ─▶ node ─▶ traffic
 
-import type { Endpoint, IpAddress, IpNetwork } from '../../base/address.ts';
+import { type Endpoint, endpoint, type IpAddress, type IpNetwork } from '../../base/address.ts';
 import type { ReceiveBatch, TunBatch } from '../../base/batch.ts';
 import { gatewayId, peerId, type ResourceId } from '../../base/ids.ts';
 import type { Log } from '../../base/log.ts';
@@ -13,6 +13,7 @@ import type { Transmit } from '../../base/transmit.ts';
 import { CandidateOutbox } from '../../link/candidate-outbox.ts';
 import type { NodeEvent } from '../../link/node-types.ts';
 import {
+  GATEWAY_DNS_PORT,
   PROXY_NETWORK_IPV4,
   PROXY_NETWORK_IPV6,
   TUNNEL_NETWORK_IPV4,
@@ -56,9 +57,13 @@ export type ClientEvent =
 
 export type DnsDecision =
   | { readonly kind: 'answer'; readonly response: DnsMessage }
-  /** Ask `sentinel.upstream`; inside the tunnel if the portal set it, else outside. */
-  | { readonly kind: 'forward'; readonly query: DnsMessage; readonly sentinel: Sentinel }
-  | { readonly kind: 'drop'; readonly reason: 'dns-malformed' | 'unassigned-sentinel' };
+  /** Ask `upstream`: a server of the portal or of the host, or a gateway about names of its site. */
+  | { readonly kind: 'forward'; readonly query: DnsMessage; readonly upstream: Endpoint }
+  /** `site-not-ready`: access is being asked for; resolvers ask again. */
+  | {
+      readonly kind: 'drop';
+      readonly reason: 'dns-malformed' | 'unassigned-sentinel' | 'site-not-ready';
+    };
 
 export interface ClientDeps {
   /** Ours alone from here on. */
@@ -135,13 +140,27 @@ export class Client {
     const sentinel = this.#sentinels.find(server);
     if (!sentinel) return { kind: 'drop', reason: 'unassigned-sentinel' };
     const decision = this.#stub.decide(bytes);
-    if (decision.kind === 'forward') return { ...decision, sentinel };
+    if (decision.kind === 'forward') {
+      const { query, site } = decision;
+      const upstream = site === undefined ? sentinel.upstream : this.#siteServer(site, now);
+      if (upstream) return { kind: 'forward', query, upstream };
+      return { kind: 'drop', reason: 'site-not-ready' };
+    }
     if (decision.kind === 'answer' && decision.refreshedName !== undefined) {
       this.#routing.forget();
       this.#access.refreshName(decision.refreshedName, now);
       this.#settle(now);
     }
     return decision;
+  }
+
+  /** The DNS server of the gateway that serves `resource`; without one, access is asked for. */
+  #siteServer(resource: ResourceId, now: Instant): Endpoint | undefined {
+    const gateway = this.#gateways.ofResource(resource);
+    if (gateway) return endpoint(gateway.ipv4, GATEWAY_DNS_PORT);
+    this.#access.bufferFor(resource, undefined, now);
+    this.#settle(now);
+    return undefined;
   }
 
   handlePortalConnected(now: Instant): void {

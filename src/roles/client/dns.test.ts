@@ -68,6 +68,24 @@ describe('the stub resolver', () => {
     expect(canary).toMatchObject({ kind: 'answer', response: { rcode: DNS_RCODE.nameError } });
   });
 
+  test('SRV and TXT of a resource are asked at its gateway, once access is there', () => {
+    const world = new ClientWorld([GIT]);
+    expect(world.query('git.corp.test', DNS_TYPE.txt)).toEqual({
+      kind: 'drop',
+      reason: 'site-not-ready',
+    });
+    expect(world.requests()).toEqual(['git']);
+    world.grant('git');
+    world.established();
+    for (const type of [DNS_TYPE.txt, DNS_TYPE.srv]) {
+      expect(world.query('git.corp.test', type)).toMatchObject({
+        kind: 'forward',
+        upstream: { address: GATEWAY_A.ipv4, port: 53_535 },
+      });
+    }
+    expect(world.query('example.test', DNS_TYPE.txt)).toMatchObject({ upstream: { port: 53 } });
+  });
+
   test('reads a query with EDNS and answers without', () => {
     const world = new ClientWorld([GIT]);
     const question = { name: 'git.corp.test', type: DNS_TYPE.a, class: DNS_CLASS.internet };

@@ -2,6 +2,7 @@
 // their names back, browsers are told to use the system's resolver; everything else is somebody else's to answer.
 
 import { familyOf } from '../../base/address.ts';
+import type { ResourceId } from '../../base/ids.ts';
 import {
   DNS_RCODE,
   type DnsMessage,
@@ -26,7 +27,12 @@ export type StubDecision =
       /** The resource name that was answered; its mapping on the gateways is to be refreshed. */
       readonly refreshedName: string | undefined;
     }
-  | { readonly kind: 'forward'; readonly query: DnsMessage }
+  /** `site`: the resource whose gateway answers from the site's view (client 10.2); none: whoever the sentinel stands for. */
+  | {
+      readonly kind: 'forward';
+      readonly query: DnsMessage;
+      readonly site: ResourceId | undefined;
+    }
   | { readonly kind: 'drop'; readonly reason: 'dns-malformed' };
 
 export class StubResolver {
@@ -48,7 +54,7 @@ export class StubResolver {
     if (name === CANARY_NAME) return answer(query, DNS_RCODE.nameError, [], undefined);
     if (question.type === DNS_TYPE.ptr) return this.#answerPointer(query, question);
     const matching = this.#resources.matching(name);
-    if (matching.length === 0) return { kind: 'forward', query };
+    if (matching.length === 0) return { kind: 'forward', query, site: undefined };
     return this.#answerResource(query, question, name, matching);
   }
 
@@ -66,8 +72,11 @@ export class StubResolver {
       }
       case DNS_TYPE.https:
         return answer(query, DNS_RCODE.noError, [], name);
+      case DNS_TYPE.srv:
+      case DNS_TYPE.txt:
+        return { kind: 'forward', query, site: matching[0]?.resource.id };
       default:
-        return { kind: 'forward', query };
+        return { kind: 'forward', query, site: undefined };
     }
   }
 
@@ -92,7 +101,7 @@ export class StubResolver {
   #answerPointer(query: DnsMessage, question: DnsQuestion): StubDecision {
     const address = addressOfReverseName(question.name);
     const name = address && this.#addresses.nameOf(address);
-    if (name === undefined) return { kind: 'forward', query };
+    if (name === undefined) return { kind: 'forward', query, site: undefined };
     const record: DnsRecord = {
       name: question.name,
       type: DNS_TYPE.ptr,

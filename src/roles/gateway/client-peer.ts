@@ -6,7 +6,7 @@ import { at } from '../../base/bytes.ts';
 import { type ClientId, type PeerId, peerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import { NAT, NatTable } from '../../proto/nat/nat-table.ts';
-import { isProxyWords, isTunnelWords } from '../../wire/control/address-plan.ts';
+import { GATEWAY_DNS_PORT, isProxyWords, isTunnelWords } from '../../wire/control/address-plan.ts';
 import {
   setDestination,
   setDestinationPort,
@@ -28,10 +28,6 @@ import { TokenBucket } from './token-bucket.ts';
 import { TrafficCounters } from './traffic-counters.ts';
 import { writeTranslatedError } from './translated-error.ts';
 import { Translations } from './translations.ts';
-
-// Specification (data-plane 17.5, operations 10.2)
-/** Port of the gateway's own DNS server on its tunnel addresses. */
-export const GATEWAY_DNS_PORT = 53_535;
 
 // Implementation
 /** ICMP errors for one client: enough for every flow of a busy client to learn of its refusal, too few to keep a core busy. */

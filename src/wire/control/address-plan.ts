@@ -21,6 +21,9 @@ export const PROXY_NETWORK_IPV6: IpNetwork = fixed('fd00:2021:1111:8000::/107');
 export const SENTINEL_NETWORK_IPV4: IpNetwork = fixed('100.100.111.0/24');
 export const SENTINEL_NETWORK_IPV6: IpNetwork = fixed('fd00:2021:1111:8000:100:100:111:0/120');
 
+/** Where a gateway serves DNS on its tunnel addresses (operations 10.2). */
+export const GATEWAY_DNS_PORT = 53_535;
+
 const TUNNEL_WORDS_IPV4 = words(TUNNEL_NETWORK_IPV4);
 const TUNNEL_WORDS_IPV6 = words(TUNNEL_NETWORK_IPV6);
 const PROXY_WORDS_IPV4 = words(PROXY_NETWORK_IPV4);

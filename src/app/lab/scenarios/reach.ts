@@ -27,6 +27,8 @@ async function dns(lab: Lab): Promise<string> {
   const page = await fetchOk(lab, 'http://web.lab.test/');
   const overTcp = await lab.exec('client', ['dig', '+tcp', '+short', 'web.lab.test']);
   expect(overTcp.stdout.includes(addresses[0] ?? '-'), 'the stub resolver answers over TCP, too');
+  const text = await lab.exec('client', ['dig', '+time=2', '+tries=2', 'TXT', 'web.lab.test']);
+  expect(text.stdout.includes('status: NOERROR'), 'TXT is answered from the site');
   return `${addresses[0]} in ${page.milliseconds} ms`;
 }
 
