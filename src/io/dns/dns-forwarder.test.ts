@@ -3,9 +3,9 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type Endpoint, endpoint, type IpAddress } from '../base/address.ts';
-import { dnsQuery, writeDnsMessage } from '../wire/dns/message.ts';
-import { DNS_CLASS, DNS_TYPE } from '../wire/dns/records.ts';
+import { type Endpoint, endpoint, type IpAddress } from '../../base/address.ts';
+import { dnsQuery, writeDnsMessage } from '../../wire/dns/message.ts';
+import { DNS_CLASS, DNS_TYPE } from '../../wire/dns/records.ts';
 import { DnsForwarder } from './dns-forwarder.ts';
 
 const LOOPBACK = '127.0.0.1' as IpAddress;

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { IpAddress } from '../base/address.ts';
+import type { IpAddress } from '../../base/address.ts';
 import { ResolvConf } from './dns-control.ts';
 
 const SENTINELS = ['100.100.111.1' as IpAddress];
