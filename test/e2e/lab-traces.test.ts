@@ -3,8 +3,9 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AS_NOBODY, NpmStart, processes, until } from './npm-start.ts';
+import { AS_NOBODY, NpmStart, OPEN_TUN, processes, ROOT, until } from './npm-start.ts';
 
 const missing =
   process.getuid?.() !== 0
@@ -126,5 +127,23 @@ describe.skipIf(missing || userNamespaces !== 0)('npm start without root', () =>
     const lab = await start(AS_NOBODY);
     lab.signalGroup('SIGKILL');
     await leavesNothing(lab);
+  });
+
+  it('says in one line what is missing where there are no user namespaces either', () => {
+    // Root of a user namespace that may have no others, without capabilities: as good as nobody.
+    const script =
+      'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --inh-caps -all --bounding-set -all "$@"';
+    const command = [process.execPath, join(ROOT, 'bin', 'firezone-gateway'), 'lab'];
+    const { status, stdout, stderr } = spawnSync(
+      'unshare',
+      [
+        ...['--mount', 'sh', '-ec', OPEN_TUN, 'sh', 'unshare', '--user', '--map-root-user'],
+        ...['sh', '-ec', script, 'sh', ...command],
+      ],
+      { encoding: 'utf8' },
+    );
+    expect(stderr).toMatch(/^firezone-gateway: the lab needs CAP_NET_ADMIN.*sudo npm start.*\n$/);
+    expect(stderr).toContain('sudo sysctl user.max_user_namespaces=10000');
+    expect([status, stdout]).toEqual([1, '']);
   });
 });

@@ -7,12 +7,13 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
-/** As an ordinary user, with the device file as open to all as udev makes it (containers and virtual machines may have it closed). */
+/** Shell: the device file as open to all as udev makes it (containers and virtual machines may have it closed), then the rest of the command. */
+export const OPEN_TUN =
+  'mount -t tmpfs tun /dev/net; mknod -m 666 /dev/net/tun c 10 200; chmod 666 /dev/net/tun; exec "$@"';
+/** Before a command: as an ordinary user. */
 export const AS_NOBODY: readonly string[] = [
-  ...['unshare', '--mount', 'sh', '-ec'],
-  'mount -t tmpfs tun /dev/net; mknod -m 666 /dev/net/tun c 10 200; chmod 666 /dev/net/tun; exec "$@"',
-  ...['sh', 'setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'],
-  ...['env', 'HOME=/tmp'],
+  ...['unshare', '--mount', 'sh', '-ec', OPEN_TUN, 'sh'],
+  ...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', 'env', 'HOME=/tmp'],
 ];
 const OWNERS = '/run/firezone-lab';
 const POLL_MS = 50;
