@@ -51,7 +51,7 @@ export async function checkScenarios(
     } catch (error) {
       failed++;
       const why = error instanceof ScenarioFailure ? error.message : describeFailure(error);
-      options.print(`FAIL ${scenario.name} ${why}`);
+      options.print(`FAIL ${scenario.name} ${why.replaceAll(/\s*\n\s*/g, ' | ')}`);
       await session.end();
     }
   }

@@ -18,7 +18,7 @@ import {
   LAB_ROUTERS,
 } from './addresses.ts';
 import { eventually } from './expectations.ts';
-import { ManagedProcess } from './managed-process.ts';
+import { LabProgramError, ManagedProcess } from './managed-process.ts';
 import { defaultLabPolicy, LAB_TOKENS, LabPolicyFile } from './policy.ts';
 import type { ResourceServerPlan } from './resource-server.ts';
 import type { ScenarioNetwork } from './router-rules.ts';
@@ -196,7 +196,9 @@ export class Lab {
       (['gateway', 'client'] as const).map((role) =>
         eventually(`${role} is ready`, READY_TIMEOUT_MS, async () => {
           if (!this[role].isRunning) {
-            throw new Error(`${role} ended: ${this[role].log().trim().split('\n').at(-1)}`);
+            throw new LabProgramError(
+              `${role} ended: ${this[role].log().trim().split('\n').at(-1)}`,
+            );
           }
           const { code } = await this.exec(role, [
             'curl',

@@ -2,6 +2,12 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { FzError } from '../../base/errors.ts';
+
+/** A program of the lab ended or did not get ready. */
+export class LabProgramError extends FzError {
+  readonly code = 'FZ_ERR_LAB_PROGRAM';
+}
 
 // Implementation
 const POLL_MS = 25;
@@ -60,8 +66,9 @@ export class ManagedProcess {
     const deadline = Date.now() + timeoutMs;
     while (!pattern.test(this.log())) {
       const tail = this.log().trim().split('\n').slice(-3).join(' | ');
-      if (!this.isRunning) throw new Error(`${this.name} ended early (${this.#ending()}): ${tail}`);
-      if (Date.now() > deadline) throw new Error(`${this.name} is not ready: ${tail}`);
+      if (!this.isRunning)
+        throw new LabProgramError(`${this.name} ended early (${this.#ending()}): ${tail}`);
+      if (Date.now() > deadline) throw new LabProgramError(`${this.name} is not ready: ${tail}`);
       await pause(POLL_MS);
     }
   }
@@ -78,7 +85,7 @@ export class ManagedProcess {
   /** The exit code once it ends by itself. */
   async waitForExit(timeoutMs: number): Promise<number | null> {
     const timeout = pause(timeoutMs).then(() => {
-      throw new Error(`${this.name} still runs after ${timeoutMs} ms`);
+      throw new LabProgramError(`${this.name} still runs after ${timeoutMs} ms`);
     });
     return Promise.race([this.#exit, timeout]);
   }
