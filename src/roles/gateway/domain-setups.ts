@@ -59,8 +59,8 @@ export class DomainSetups {
   /** The job whose query was answered; `undefined` for queries that are over. */
   finish(queryId: number, now: Instant): FinishedSetup | undefined {
     const job = this.#byQuery.get(queryId);
-    if (!job) return undefined;
-    this.#remove(job);
+    if (job) this.#remove(job);
+    // Also after the answer for a client that is gone, whose place is free.
     this.#start(now);
     return job;
   }
