@@ -43,6 +43,7 @@ export class ClientHost {
   #families: readonly IpFamily[] = [];
   #next: InterfaceSettings | undefined;
   #isApplying = false;
+  #isReverted = false;
   #listening = '';
 
   constructor(options: ClientHostOptions) {
@@ -95,6 +96,7 @@ export class ClientHost {
   }
 
   apply(settings: InterfaceSettings): void {
+    if (this.#isReverted) return;
     this.#next = settings;
     if (this.#isApplying) return;
     this.#isApplying = true;
@@ -102,6 +104,8 @@ export class ClientHost {
   }
 
   revert(): void {
+    this.#isReverted = true;
+    this.#next = undefined;
     this.#listener.close();
     this.#routes.remove();
     if (this.#options.config.dnsControl === 'etc-resolv-conf') this.#resolvConf.revert();
@@ -130,6 +134,8 @@ export class ClientHost {
     if (usable.join(' ') !== this.#listening) {
       await this.#listener.listen(usable);
       this.#listening = usable.join(' ');
+      // The program ended meanwhile, and the host is as it was.
+      if (this.#isReverted) return this.#listener.close();
     }
     if (this.#options.config.dnsControl === 'etc-resolv-conf') this.#applyResolvConf(settings);
     this.#options.log.info('Interface configured', {
