@@ -13,7 +13,8 @@ export const OPEN_TUN =
 /** Before a command: as an ordinary user. */
 export const AS_NOBODY: readonly string[] = [
   ...['unshare', '--mount', 'sh', '-ec', OPEN_TUN, 'sh'],
-  ...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', 'env', 'HOME=/tmp'],
+  ...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'],
+  ...['env', 'HOME=/tmp', `PATH=${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`],
 ];
 const OWNERS = '/run/firezone-lab';
 const POLL_MS = 50;

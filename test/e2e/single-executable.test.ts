@@ -153,7 +153,7 @@ describe.skipIf(missing)('the single executable', () => {
     writeFileSync(join(folder, 'FIREZONE_TOKEN'), `${LAB_TOKENS.gateway}\n`);
     const capability = ['--inh-caps', '+net_admin', '--ambient-caps', '+net_admin'];
     const limits = ['--bounding-set', '-all,+net_admin', '--no-new-privs'];
-    const user = AS_NOBODY.filter((word) => !/^(env|HOME=)/.test(word));
+    const user = AS_NOBODY.filter((word) => !/^(env$|HOME=|PATH=)/.test(word));
     const unit = start('unit', [...user, ...capability, ...limits, plain], {
       CREDENTIALS_DIRECTORY: folder,
     });

@@ -44,6 +44,8 @@ async function runLab(flags: LabFlags): Promise<void> {
     throw new UnknownScenarioError(`no such scenario; there are: ${scenarioNames().join(', ')}`);
   }
   requireTunDeviceFile();
+  // An ordinary user has no administrators' programs (ip, nft) on the PATH.
+  process.env['PATH'] = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
   await enterUserNamespace();
   return scenarios ? check(flags, scenarios) : show(flags);
 }

@@ -3,7 +3,7 @@
 // forward hook drops by default (Docker, firewalld), two accept rules are added there and taken out again, because a verdict of
 // ours cannot overrule theirs.
 
-import { spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { FzError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
@@ -13,6 +13,11 @@ const TUNNEL_IPV4 = '100.64.0.0/11';
 const TUNNEL_IPV6 = 'fd00:2021:1111::/107';
 
 // Implementation
+/**
+ * Where programs are looked for. Not on the PATH of an ordinary user, who may start this with a file capability: what we share with `nft`
+ * is not for whatever is called so there.
+ */
+const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const TABLE = 'inet firezone_gateway';
 const COMMENT = 'firezone-gateway';
 /** Sysctls that make the host forward (operations 8.2). IPv6 may be absent. */
@@ -104,7 +109,7 @@ table ${TABLE} {
 }
 
 function droppingForwardChains(): ForeignChain[] {
-  const result = spawnSync('nft', ['-j', 'list', 'chains'], { encoding: 'utf8' });
+  const result = runNft(['-j', 'list', 'chains']);
   if (result.status !== 0) return [];
   const parsed = JSON.parse(result.stdout) as { nftables?: { chain?: Record<string, unknown> }[] };
   return (parsed.nftables ?? [])
@@ -118,9 +123,7 @@ function droppingForwardChains(): ForeignChain[] {
 }
 
 function removeOwnRules({ family, table, name }: ForeignChain): void {
-  const listed = spawnSync('nft', ['-a', 'list', 'chain', family, table, name], {
-    encoding: 'utf8',
-  });
+  const listed = runNft(['-a', 'list', 'chain', family, table, name]);
   const handles = [...(listed.stdout ?? '').matchAll(/comment "firezone-gateway" # handle (\d+)/g)];
   if (handles.length === 0) return;
   nft(
@@ -130,8 +133,13 @@ function removeOwnRules({ family, table, name }: ForeignChain): void {
   );
 }
 
+function runNft(args: readonly string[], input = ''): SpawnSyncReturns<string> {
+  const own = process.getuid?.() === 0 ? `:${process.env['PATH'] ?? ''}` : '';
+  return spawnSync('nft', args, { input, encoding: 'utf8', env: { PATH: SYSTEM_PATH + own } });
+}
+
 function nft(script: string): void {
-  const result = spawnSync('nft', ['-f', '-'], { input: script, encoding: 'utf8' });
+  const result = runNft(['-f', '-'], script);
   if (result.error) {
     throw new FirewallError(
       'cannot run nft: install the package nftables, or see docs/operating.md for a host firewall of your own',
