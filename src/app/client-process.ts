@@ -30,6 +30,7 @@ import {
 import type { ClientConfig } from './client-config.ts';
 import { ClientHost } from './client-host.ts';
 import { PortalLink } from './portal-link.ts';
+import { warmUp } from './warm-up.ts';
 
 // Specification
 /** Longest answer over UDP (client 10.2). */
@@ -146,6 +147,7 @@ export class ClientProcess {
     this.#resolvTimer = setInterval(() => this.#pollResolvConf(), RESOLV_CONF_POLL_MS);
     this.#log.info('Connecting to the portal', { apiUrl });
     this.#portal.connect(this.#client.publicKey);
+    void warmUp(this.#log.child('warm_up'));
   }
 
   /** The network changed (client 13): new key, new sockets, new portal connection; resources, names and the TUN device stay. */

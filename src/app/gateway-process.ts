@@ -32,6 +32,7 @@ import {
 } from '../wire/portal/gateway-messages.ts';
 import type { GatewayConfig } from './gateway-config.ts';
 import { PortalLink } from './portal-link.ts';
+import { warmUp } from './warm-up.ts';
 
 // Specification
 /** Routed into the TUN device, and nothing else (data-plane 1.1). */
@@ -147,6 +148,7 @@ export class GatewayProcess {
     this.#watch = new LocalNetworkWatch(this.#tun.name, () => this.#announceAddresses());
     this.#log.info('Connecting to the portal', { apiUrl: this.#config.apiUrl });
     this.#portal.connect(this.#node.publicKey);
+    void warmUp(this.#log.child('warm_up'));
   }
 
   /** Says goodbye to all clients, gives the allocations back, closes the portal connection, leaves the host as it was. */
