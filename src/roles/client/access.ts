@@ -133,8 +133,9 @@ export class Access {
   handleFailure({ resourceId: id, reason }: AuthorizationFailed, now: Instant): void {
     if (!this.#resources.find(id)) return this.drops.add('unknown-refusal');
     this.#events.push({ kind: 'refused', resource: id, reason });
-    if (reason === 'offline') this.forgetResource(id, now);
-    else this.#pending.noteAnswer(id);
+    if (reason !== 'offline') return this.#pending.noteAnswer(id);
+    this.forgetResource(id, now);
+    this.#pending.coolDown(id, now);
   }
 
   handleControl(peer: PeerId, packet: Uint8Array, now: Instant): void {

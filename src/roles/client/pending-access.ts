@@ -70,6 +70,13 @@ export class PendingAccess {
     if (pending) pending.silentRepeats = MAX_SILENT_REPEATS;
   }
 
+  /** The wait ended without a grant: traffic asks again, but not before the interval is over. */
+  coolDown(resource: ResourceId, now: Instant): void {
+    this.#byResource.delete(resource);
+    this.want(resource, undefined, now);
+    this.noteAnswer(resource);
+  }
+
   /** The portal is away. */
   pause(): void {
     this.#isPaused = true;

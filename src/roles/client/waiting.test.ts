@@ -85,6 +85,18 @@ describe('pending access', () => {
     expect(pending.want(resource, undefined, instant(2_001))).toBe(true);
   });
 
+  test('after a refusal asks again only when the interval is over and there is traffic', () => {
+    const pending = new PendingAccess();
+    pending.resume(instant(0));
+    pending.want(resource, undefined, instant(0));
+    pending.coolDown(resource, instant(100));
+    expect(pending.want(resource, undefined, instant(200))).toBe(false);
+    expect(pending.handleTimeout(instant(2_100))).toEqual([resource]);
+    pending.coolDown(resource, instant(2_200));
+    expect(pending.handleTimeout(instant(4_200))).toEqual([]);
+    expect(pending.has(resource)).toBe(false);
+  });
+
   test('gives the packets to the one who takes the answer, once', () => {
     const pending = new PendingAccess();
     pending.resume(instant(0));
