@@ -106,9 +106,12 @@ describe('asking for access', () => {
   test('"offline" drops what waits; another refusal keeps it until traffic asks again', () => {
     const world = new ClientWorld([NET]);
     world.fromTun(udpTo('10.20.0.5', 'lost'));
+    expect(world.requests()).toEqual(['net']);
     world.refuse('net', 'offline');
     world.fromTun(udpTo('10.20.0.5', 'kept'));
-    expect(world.requests()).toEqual(['net', 'net']);
+    expect(world.requests(), 'not before two seconds are over').toEqual([]);
+    world.advance(2_000);
+    expect(world.requests()).toEqual(['net']);
     world.refuse('net', 'forbidden');
     world.advance(1_000);
     expect(world.requests()).toEqual([]);
