@@ -62,6 +62,7 @@ export class ClientProcess {
   #resolvTimer: NodeJS.Timeout | undefined;
   #health: HealthServer | undefined;
   #hasInterface = false;
+  #isWarm = false;
 
   /** Throws an `FzError` for whatever the host refuses. `onFatal` is called at most once, when the process has to end. */
   constructor(
@@ -147,7 +148,9 @@ export class ClientProcess {
     this.#resolvTimer = setInterval(() => this.#pollResolvConf(), RESOLV_CONF_POLL_MS);
     this.#log.info('Connecting to the portal', { apiUrl });
     this.#portal.connect(this.#client.publicKey);
-    void warmUp(this.#log.child('warm_up'));
+    void warmUp(this.#log.child('warm_up')).then(() => {
+      this.#isWarm = true;
+    });
   }
 
   /** The network changed (client 13): new key, new sockets, new portal connection; resources, names and the TUN device stay. */
@@ -192,6 +195,7 @@ export class ClientProcess {
     const reasons = [];
     if (!this.#portal.isConnected) reasons.push('not connected to the portal');
     if (!this.#hasInterface) reasons.push('the interface is not configured');
+    if (!this.#isWarm) reasons.push('warming up');
     return reasons;
   }
 

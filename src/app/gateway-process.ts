@@ -70,6 +70,7 @@ export class GatewayProcess {
   #watch: LocalNetworkWatch | undefined;
   #health: HealthServer | undefined;
   #isConfigured = false;
+  #isWarm = false;
 
   /** Throws an `FzError` for whatever the host refuses. `onFatal` is called when the process has to end. */
   constructor(
@@ -148,7 +149,9 @@ export class GatewayProcess {
     this.#watch = new LocalNetworkWatch(this.#tun.name, () => this.#announceAddresses());
     this.#log.info('Connecting to the portal', { apiUrl: this.#config.apiUrl });
     this.#portal.connect(this.#node.publicKey);
-    void warmUp(this.#log.child('warm_up'));
+    void warmUp(this.#log.child('warm_up')).then(() => {
+      this.#isWarm = true;
+    });
   }
 
   /** Says goodbye to all clients, gives the allocations back, closes the portal connection, leaves the host as it was. */
@@ -184,6 +187,7 @@ export class GatewayProcess {
     const reasons: string[] = [];
     if (!this.#portal.isConnected) reasons.push('not connected to the portal');
     if (!this.#isConfigured) reasons.push('the TUN interface is not configured');
+    if (!this.#isWarm) reasons.push('warming up');
     return reasons;
   }
 
