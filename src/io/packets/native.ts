@@ -2,9 +2,9 @@
 // package, or, in a single executable, an asset inside it. Functions return a negative errno where they fail; the classes in
 // `udp.ts`, `tun.ts`, `aead.ts` and `interface.ts` make errors of them. Batches are registered on first use.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { constants as osConstants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { getAsset, isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
@@ -222,8 +222,14 @@ function load(): NativeAddon {
   return addon;
 }
 
+/** In the `build` folder of the checkout or package that this file is part of, compiled or bundled. */
 function defaultPath(): string {
-  return fileURLToPath(new URL('../../../build/firezone.node', import.meta.url));
+  const start = dirname(fileURLToPath(import.meta.url));
+  for (let folder = start; folder !== dirname(folder); folder = dirname(folder)) {
+    const file = join(folder, 'build', 'firezone.node');
+    if (existsSync(file)) return file;
+  }
+  return join(start, 'build', 'firezone.node');
 }
 
 function loadFile(path: string): NativeAddon {
