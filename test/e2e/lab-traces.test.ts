@@ -74,7 +74,11 @@ describe.skipIf(missing)('npm start', () => {
     const lab = await start();
     const line = lab.output.split('\n').find((text) => text.includes('bytes?num'));
     spawnSync('sh', ['-c', line ?? 'false'], { timeout: 60_000 });
-    await until('traffic is shown', () => /traffic +up .*\(direct\)/.test(lab.output));
+    await until(
+      'traffic is shown',
+      () => /traffic +up .*\(direct\)/.test(lab.output),
+      () => lab.output,
+    );
     expect(lab.output).toMatch(/gateway +\S+ Access granted/);
     expect(lab.output).toMatch(/gateway +\S+ Client connected/);
     lab.signalGroup('SIGINT');

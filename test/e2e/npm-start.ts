@@ -122,10 +122,15 @@ export function processes(): readonly { readonly pid: number; readonly args: str
   });
 }
 
-export async function until(what: string, condition: () => boolean): Promise<void> {
+/** `evidence`: what to show when it does not happen. */
+export async function until(
+  what: string,
+  condition: () => boolean,
+  evidence: () => string = () => '',
+): Promise<void> {
   const deadline = Date.now() + TIMEOUT_MS;
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not in time: ${what}\n${evidence()}`);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }

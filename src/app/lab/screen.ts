@@ -60,7 +60,8 @@ export class Screen {
   readonly #print: (line: string) => void;
   readonly #tails: ReadonlyMap<LabRole, LogTail>;
   readonly #timers: readonly NodeJS.Timeout[];
-  #lastBytes: { readonly up: number; readonly down: number } | undefined;
+  /** The device is as old as the lab: what has passed before the first look is shown, too. */
+  #lastBytes = { up: 0, down: 0 };
   #wasQuiet = true;
 
   constructor(lab: Lab, print: (line: string) => void) {
@@ -96,7 +97,6 @@ export class Screen {
     const [up = 0, down = 0] = stdout.trim().split('\n').map(Number);
     const last = this.#lastBytes;
     this.#lastBytes = { up, down };
-    if (!last) return;
     const [upRate, downRate] = [rate(up - last.up), rate(down - last.down)];
     const isQuiet = up - last.up < 2_000 && down - last.down < 2_000;
     if (isQuiet && this.#wasQuiet) return;
