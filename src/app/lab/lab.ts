@@ -41,6 +41,7 @@ const HEALTH = '127.0.0.1:8080';
 const PORTAL_PORT = 8081;
 /** How long a client that moves is without any network. */
 const ROAMING_MS = 500;
+const SINK_PORT = 5_201;
 const READY_TIMEOUT_MS = 20_000;
 /** A change of the policy file is in force after the portal's watch and the pushes to both ends. */
 const POLICY_SETTLES_MS = 1_200;
@@ -84,7 +85,7 @@ export class Lab {
     this.client = this.#program('client', 'client', this.#clientEnv());
     this.#resources = [
       this.#server('resource', 'resource', resourcePlan(options.ipv6)),
-      this.#server('internet', 'internet', { httpPorts: [80], sinkPort: 5_201, names: {} }),
+      this.#server('internet', 'internet', internetPlan(options.ipv6)),
     ];
   }
 
@@ -332,10 +333,11 @@ function baseEnv(): NodeJS.ProcessEnv {
 
 function resourcePlan(hasIpv6: boolean): ResourceServerPlan {
   const [host, other] = LAB_ADDRESSES.resourceHosts;
-  const both = ({ ipv4, ipv6 }: DualAddress): string[] => (hasIpv6 ? [ipv4, ipv6] : [ipv4]);
+  const both = (address: DualAddress): string[] => usable(address, hasIpv6);
   return {
     httpPorts: [80, 8_000, 8_001, 8_002],
-    sinkPort: 5_201,
+    sinkPort: SINK_PORT,
+    dnsAddresses: both(LAB_ADDRESSES.resourceDns),
     names: {
       'web.lab.test': both(host),
       'alias.lab.test': both(host),
@@ -343,4 +345,18 @@ function resourcePlan(hasIpv6: boolean): ResourceServerPlan {
       'a.b.deep.lab.test': both(other),
     },
   };
+}
+
+/** A web server that is nobody's resource, and a resolver that knows no names. */
+function internetPlan(hasIpv6: boolean): ResourceServerPlan {
+  return {
+    httpPorts: [80],
+    sinkPort: SINK_PORT,
+    dnsAddresses: usable(LAB_ADDRESSES.internetDns, hasIpv6),
+    names: {},
+  };
+}
+
+function usable({ ipv4, ipv6 }: DualAddress, hasIpv6: boolean): string[] {
+  return hasIpv6 ? [ipv4, ipv6] : [ipv4];
 }

@@ -24,6 +24,8 @@ export interface ResourceServerPlan {
   /** Ports of the HTTP server, on all addresses. */
   readonly httpPorts: readonly number[];
   readonly sinkPort: number;
+  /** Where DNS is served; each address answers as itself. */
+  readonly dnsAddresses: readonly string[];
   /** Addresses by name; the server answers for these and NXDOMAIN for everything else. */
   readonly names: Readonly<Record<string, readonly string[]>>;
 }
@@ -33,6 +35,8 @@ const PATTERN_LENGTH = 65_536;
 const MAX_BYTES = 4 * 1024 ** 3;
 const SLOW_LINES_PER_SECOND = 10;
 const DNS_PORT = 53;
+const BIND_RETRY_MS = 50;
+const MAX_BIND_ATTEMPTS = 400;
 const DNS_TTL_SECONDS = 5;
 
 const pattern = Buffer.from(
@@ -130,14 +134,23 @@ function answerDns(query: Uint8Array, names: ResourceServerPlan['names']): Uint8
   return writeDnsMessage(dnsResponse(message, rcode, records));
 }
 
-function serveDns(names: ResourceServerPlan['names']): void {
-  const socket = createSocket({ type: 'udp6', ipv6Only: false });
+function serveDns({ dnsAddresses, names }: ResourceServerPlan): void {
+  for (const address of dnsAddresses) serveDnsAt(address, names);
+}
+
+/** The servers start while the network is still being built: an address that is not there yet is tried again. */
+function serveDnsAt(address: string, names: ResourceServerPlan['names'], attempt = 0): void {
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   socket.on('message', (query, from) => {
     const answer = answerDns(query, names);
     if (answer) socket.send(answer, from.port, from.address);
   });
-  socket.on('error', stop);
-  socket.bind(DNS_PORT);
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EADDRNOTAVAIL' || attempt >= MAX_BIND_ATTEMPTS) return stop(error);
+    socket.close();
+    setTimeout(() => serveDnsAt(address, names, attempt + 1), BIND_RETRY_MS);
+  });
+  socket.bind(DNS_PORT, address);
 }
 
 /** Reads and forgets, TCP and UDP, and echoes UDP: enough for a stream to be measured. */
@@ -169,7 +182,7 @@ function main(): void {
         if (--waiting === 0) process.stdout.write('ready\n');
       });
   }
-  serveDns(plan.names);
+  serveDns(plan);
   serveSink(plan.sinkPort);
 }
 
