@@ -117,6 +117,7 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
       }
       return false;
     };
+    // coturn lets its nonces expire by its own clock, and nothing of it can be asked whether they have.
     await new Promise((resolve) => setTimeout(resolve, 4500));
     driver.allocation.refresh(monotonicNow());
     driver.drive();
