@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
@@ -40,8 +41,9 @@ export class NpmStart {
     this.#ended = new Promise((resolve) => this.#child.once('exit', resolve));
   }
 
+  /** What it printed, without colours: CI services ask for them where there is no terminal, too. */
   get output(): string {
-    return this.#output;
+    return stripVTControlCharacters(this.#output);
   }
 
   get pid(): number {
@@ -55,7 +57,7 @@ export class NpmStart {
   async ready(): Promise<void> {
     await until('the lab is ready', () => {
       if (this.#child.exitCode !== null) throw new Error(this.#output);
-      return this.#output.includes('Ctrl-C removes everything');
+      return this.output.includes('Ctrl-C removes everything');
     });
   }
 
@@ -66,7 +68,7 @@ export class NpmStart {
   }
 
   get folder(): string {
-    return /Logs: (\S+)\. /.exec(this.#output)?.[1] ?? '';
+    return /Logs: (\S+)\. /.exec(this.output)?.[1] ?? '';
   }
 
   /** The process that runs the lab. */
@@ -91,7 +93,7 @@ export class NpmStart {
   }
 
   #findLabId(): string {
-    const printed = /fz-([0-9a-f]+)-client/.exec(this.#output)?.[1];
+    const printed = /fz-([0-9a-f]+)-client/.exec(this.output)?.[1];
     if (printed !== undefined || !existsSync(OWNERS)) return printed ?? '';
     const isOurs = (id: string): boolean => {
       try {
