@@ -1,5 +1,6 @@
-// Vector T7 (portal-protocol 15): a minimal responder ingest token, HS256 with the key `lab-ingest-key`.
+// Ingest tokens, HS256: vectors of portal-protocol 15, operations 17.5 and client 20.
 
+/** T7: a minimal one for a responder, key `lab-ingest-key`. */
 export const INGEST_TOKEN_T7: string = [
   'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJhY2NvdW50X2lkIjoiOTk5OTk5OTktMDAwMC00MDAwLTgwMDAtM',
   'DAwMDAwMDAwMDAxIiwiaWF0IjoxNzY3MjI1NjAwLCJleHAiOjE3Njk5MDQwMDAsInVwbG9hZHNfZW5hYmxlZCI6ZmF',
@@ -12,4 +13,34 @@ export const INGEST_TOKEN_T7: string = [
   'pYXRvcl9hY3Rvcl9uYW1lIjoiTGFiIFVzZXIiLCJhdXRob3JpemVkX2F0IjoiMjAyNi0wMS0wMVQwMDowMDowMC4wM',
   'DAwMDBaIiwiYXV0aG9yaXphdGlvbl9leHBpcmVzX2F0IjoiMjAyNi0wMS0wMlQwMDowMDowMC4wMDAwMDBaIn0.eV8',
   'g9baS3Azk4jhreJLEaVkKVj6sIIemQYQCXF70ytc',
+].join('');
+
+/** A responder with uploads, key `lab-ingest-key-0001`. */
+export const INGEST_TOKEN_OPERATIONS: string = [
+  'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJhY2NvdW50X2lkIjoiNWIwZjdmM2UtNmE1NS00ZDVlLTljMGUtMm',
+  'YzYjFkN2M4YTkwIiwiaWF0IjoxNzg2MzUyNDAwLCJleHAiOjE3ODg5ODA0MDAsInVwbG9hZHNfZW5hYmxlZCI6dHJ1Z',
+  'Swicm9sZSI6InJlc3BvbmRlciIsImluaXRpYXRvcl9kZXZpY2VfaWQiOiIwZDRjMWY2NC02YTBiLTRiN2EtOGI1Mi0x',
+  'YzJkM2U0ZjVhNmIiLCJyZXNwb25kZXJfZGV2aWNlX2lkIjoiYTFiMmMzZDQtMTExMS00MjIyLTgzMzMtNDQ0NDU1NTU',
+  '2NjY2IiwicG9saWN5X2F1dGhvcml6YXRpb25faWQiOiI5ZTEwN2Q5ZC0zNzJiLTRiNmUtOGE2ZC0zZjdhNWIxYzJkNG',
+  'UiLCJwb2xpY3lfaWQiOiJjMGZmZWUwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDEiLCJyZXNvdXJjZV9pZCI6I',
+  'mMwZmZlZTAwLTAwMDAtNDAwMC04MDAwLTAwMDAwMDAwMDAwMiIsInJlc291cmNlX25hbWUiOiJMYWIgd2ViIiwiaW5p',
+  'dGlhdG9yX2FjdG9yX2lkIjoiYzBmZmVlMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAzIiwiaW5pdGlhdG9yX2F',
+  'jdG9yX25hbWUiOiJMYWIgVXNlciIsImF1dGhvcml6ZWRfYXQiOiIyMDI2LTA4LTEwVDA5OjAwOjAwLjAwMDAwMFoiLC',
+  'JhdXRob3JpemF0aW9uX2V4cGlyZXNfYXQiOiIyMDI2LTA4LTEwVDE5OjAwOjAwLjAwMDAwMFoifQ.8nn7Jh5GJs_fHC',
+  'HdmRilTMzMA8jWzxeINvds2yydzcA',
+].join('');
+
+/** The smallest acceptable one of an initiator, key `lab-flow-key`. */
+export const INGEST_TOKEN_CLIENT: string = [
+  'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJhY2NvdW50X2lkIjoiYTFiMmMzZDQtMDAwMC00MDAwLTgwMDAtMD',
+  'AwMDAwMDAwMDAxIiwiaWF0IjoxNzkwMDAwMDAwLCJleHAiOjE3OTAwMDM2MDAsInVwbG9hZHNfZW5hYmxlZCI6ZmFsc',
+  '2UsInJvbGUiOiJpbml0aWF0b3IiLCJpbml0aWF0b3JfZGV2aWNlX2lkIjoiYTFiMmMzZDQtMDAwMC00MDAwLTgwMDAt',
+  'MDAwMDAwMDAwMDAyIiwicmVzcG9uZGVyX2RldmljZV9pZCI6ImExYjJjM2Q0LTAwMDAtNDAwMC04MDAwLTAwMDAwMDA',
+  'wMDAwMyIsInBvbGljeV9hdXRob3JpemF0aW9uX2lkIjoiYTFiMmMzZDQtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMD',
+  'A0IiwicG9saWN5X2lkIjoiYTFiMmMzZDQtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDA1IiwicmVzb3VyY2VfaWQiO',
+  'iI1ZjJkMWQ4Ni0wZDdlLTRhMzktOGQwYi0xYTJmM2M0ZDVlNmYiLCJyZXNvdXJjZV9uYW1lIjoibGFiIiwiaW5pdGlh',
+  'dG9yX2FjdG9yX2lkIjoiYTFiMmMzZDQtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDA2IiwiaW5pdGlhdG9yX2FjdG9',
+  'yX25hbWUiOiJsYWIgdXNlciIsImF1dGhvcml6ZWRfYXQiOiIyMDI2LTA5LTIxVDE0OjEzOjIwWiIsImF1dGhvcml6YX',
+  'Rpb25fZXhwaXJlc19hdCI6IjIwMjYtMDktMjFUMTU6MTM6MjBaIn0.O_Tf1JV6Zbtc0cISdJfUSEmKrD8WWDAX88ynY',
+  '3QgVl4',
 ].join('');

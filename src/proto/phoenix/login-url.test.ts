@@ -158,6 +158,18 @@ describe('the external id', () => {
     'hashes %s as it is written',
     (id) => expect(externalId(id, crypto)).toMatch(/^[0-9a-f]{64}$/),
   );
+  it.each([
+    // operations 17.1 and client 20
+    [
+      '9f0e4d5c-1b2a-4c3d-8e4f-5a6b7c8d9e0f',
+      'c316ec7a3c6edb721a1e64bc17494cc05d2056982ee7686d58c7890174c5bfa2',
+    ],
+    [
+      '9b6f0d3e-5c2a-4b77-8d1e-2f3a4b5c6d7e',
+      'c905eb6c636c3d34539dc6c1ca3ad9956a083776b6eb7a57d5f1449162409072',
+    ],
+    ['lab-client-1', 'lab-client-1'],
+  ])('of %s is %s', (id, expected) => expect(externalId(id, crypto)).toBe(expected));
   it.each(['', 'lab-gateway', `${uuid}0`, `{${uuid}`, 'f'.repeat(64), `{urn:uuid:${uuid}`])(
     'leaves %j as it is',
     (id) => expect(externalId(id, crypto)).toBe(id),

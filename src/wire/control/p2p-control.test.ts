@@ -54,6 +54,21 @@ test.each([
   expect(parseControlPacket(written)).toEqual(event);
 });
 
+test('client 20: its AssignedIps and DomainStatus, byte for byte', () => {
+  const resource = '5f2d1d86-0d7e-4a39-8d0b-1a2f3c4d5e6f';
+  const name = { resource, domain: 'git.corp.test' };
+  const json =
+    `{"resource":"${resource}","domain":"git.corp.test","proxy_ips":["100.96.0.1","100.96.0.2","100.96.0.3","100.96.0.4",` +
+    '"fd00:2021:1111:8000::","fd00:2021:1111:8000::1","fd00:2021:1111:8000::2","fd00:2021:1111:8000::3"]}';
+  const assigned = writeControlPacket({ kind: 'assigned-ips', ...name, proxyIps: PROXIES });
+  expect(assigned.length).toBe(289);
+  expect(toHex(assigned)).toBe(toHex(packetOf(0, json)));
+  expect(toHex(assigned.subarray(0, 8))).toBe('6000000000f9ff00');
+  const status = writeControlPacket({ kind: 'domain-status', ...name, status: 'active' });
+  expect(status.length).toBe(142);
+  expect(toHex(status.subarray(0, 8))).toBe('600000000066ff00');
+});
+
 test('an unknown status is inactive', () => {
   const packet = packetOf(1, `{"resource":"${RESOURCE}","domain":"a","status":"Warming","x":1}`);
   expect(parseControlPacket(packet)).toMatchObject({ status: 'inactive' });

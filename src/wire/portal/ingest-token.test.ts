@@ -1,6 +1,10 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
-import { INGEST_TOKEN_T7 } from '../../../test/vectors/portal.ts';
+import {
+  INGEST_TOKEN_CLIENT,
+  INGEST_TOKEN_OPERATIONS,
+  INGEST_TOKEN_T7,
+} from '../../../test/vectors/portal.ts';
 import { parseIngestToken, writeIngestClaims } from './ingest-token.ts';
 
 const [header = '', payload = '', signature = ''] = INGEST_TOKEN_T7.split('.');
@@ -21,6 +25,16 @@ describe('the ingest token', () => {
       },
     });
     expect(token && writeIngestClaims(token.claims)).toEqual(claims);
+  });
+
+  it.each([
+    ['operations 17.5', INGEST_TOKEN_OPERATIONS, 'responder', 'Lab web', true, 1_786_352_400],
+    ['client 20', INGEST_TOKEN_CLIENT, 'initiator', 'lab', false, 1_790_000_000],
+  ])('of %s is read and written, too', (_, text, role, resourceName, uploadsEnabled, iat) => {
+    const read = parseIngestToken(text);
+    expect(read?.claims).toMatchObject({ role, resourceName, uploadsEnabled, iat });
+    const written = Buffer.from(text.split('.')[1] ?? '', 'base64url').toString();
+    expect(read && writeIngestClaims(read.claims)).toEqual(JSON.parse(written));
   });
 
   it('may have unknown claims, and lack optional ones', () => {
