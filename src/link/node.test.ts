@@ -230,7 +230,7 @@ describe('candidates', () => {
         world.network.now,
       );
     const remotes = (): string[] =>
-      (node.snapshot().connections[0]?.ice.remoteCandidates ?? [])
+      (node.snapshot().connections[0]?.ice?.remoteCandidates ?? [])
         .map(({ address }) => address.key)
         .sort();
     add('host', '192.168.1.2', 52625);
@@ -259,7 +259,7 @@ describe('candidates', () => {
       `candidate:1 1 udp 2130706175 ${host.address} ${host.port} typ host`,
       world.network.now,
     );
-    expect(node.snapshot().connections[0]?.ice.localCandidates).toHaveLength(1);
+    expect(node.snapshot().connections[0]?.ice?.localCandidates).toHaveLength(1);
     world.client.send(GATEWAY, REQUEST);
     world.run(100);
     expect(world.gateway.packets).toEqual([REQUEST]);

@@ -15,7 +15,6 @@ import { assert } from '../base/errors.ts';
 import type { PeerId, RelayId } from '../base/ids.ts';
 import { earliest, type Instant } from '../base/time.ts';
 import type { Ecn, Transmit } from '../base/transmit.ts';
-import { type IceCandidate, parseCandidate } from '../proto/ice/candidate.ts';
 import { Connection } from './connection/connection.ts';
 import type { ConnectionState, ConnectionTerms } from './connection/connection-types.ts';
 import { Gathering } from './gathering.ts';
@@ -162,19 +161,22 @@ export class Node {
 
   /** A candidate string that the peer signalled (connectivity 5.7, node level). */
   addRemoteCandidate(id: PeerId, text: string, now: Instant): void {
-    this.#withCandidate(id, text, now, (connection, candidate) => {
-      connection.addRemoteCandidate(candidate, now);
-      const relay = connection.relay && this.#relays.get(connection.relay);
-      if (relay && candidate.kind !== 'host') {
-        this.#relays.bindChannel(relay, candidate.address, now);
-      }
-    });
+    this.#advance(now);
+    const connection = this.#registry.get(id);
+    if (connection === undefined) return void this.drops.add('candidate-for-unknown-peer');
+    const candidate = connection.addRemoteCandidate(text, now);
+    if (candidate === undefined) return void this.drops.add('malformed-candidate');
+    const relay = connection.relay && this.#relays.get(connection.relay);
+    if (relay && candidate.kind !== 'host') this.#relays.bindChannel(relay, candidate.address, now);
+    this.#outlet.drain(connection, now);
   }
 
   removeRemoteCandidate(id: PeerId, text: string, now: Instant): void {
-    this.#withCandidate(id, text, now, (connection, candidate) => {
-      connection.removeRemoteCandidate(candidate, now);
-    });
+    this.#advance(now);
+    const connection = this.#registry.get(id);
+    if (connection === undefined) return void this.drops.add('candidate-for-unknown-peer');
+    if (!connection.removeRemoteCandidate(text, now)) this.drops.add('malformed-candidate');
+    this.#outlet.drain(connection, now);
   }
 
   /** connectivity 4.8: `goodbye` is said where there is a path, as the last packet of the connection. */
@@ -370,23 +372,6 @@ export class Node {
     );
     this.#registry.add(connection);
     this.#gathering.seed(connection, now);
-  }
-
-  #withCandidate(
-    id: PeerId,
-    text: string,
-    now: Instant,
-    use: (connection: Connection, candidate: IceCandidate) => void,
-  ): void {
-    this.#advance(now);
-    const connection = this.#registry.get(id);
-    const candidate = parseCandidate(text);
-    if (connection === undefined || candidate === undefined) {
-      this.drops.add(candidate ? 'candidate-for-unknown-peer' : 'malformed-candidate');
-      return;
-    }
-    use(connection, candidate);
-    this.#outlet.drain(connection, now);
   }
 
   #removeIfFailed(connection: Connection, now: Instant): void {

@@ -9,10 +9,10 @@ import type { Random } from '../../base/random.ts';
 import type { WallClock } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
 import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
-import type { IceAgentSnapshot } from '../../proto/ice/snapshot.ts';
 import type { TunnelDropReason, TunnelSnapshot } from '../../proto/wireguard/tunnel.ts';
 import type { Path } from '../outbound/path.ts';
 import type { State } from './life-cycle.ts';
+import type { Arrival, FinderSnapshot } from './path-finder.ts';
 import type { LinkRole } from './timing.ts';
 
 /** What the portal says about a connection: all of it together decides whether an existing one is reused (connectivity 4.3). */
@@ -46,6 +46,11 @@ export interface ConnectionDeps {
 
 export type ConnectionState = State['kind'];
 
+/** A datagram without its ChannelData header. */
+export interface Datagram extends Arrival {
+  readonly bytes: Uint8Array;
+}
+
 /** A datagram on its way out; `local` may be one of our relayed addresses. */
 export interface Outgoing {
   readonly local: Endpoint;
@@ -68,13 +73,12 @@ export type ConnectionEvent =
 /** `waiting`: it goes out when the handshake that is under way completes. */
 export type PacketOutcome = 'sent' | 'waiting' | 'still-connecting' | 'failed' | TunnelDropReason;
 
-export interface ConnectionSnapshot {
+export interface ConnectionSnapshot extends FinderSnapshot {
   readonly peer: PeerId;
   readonly state: ConnectionState;
   readonly index: number;
   readonly relay: RelayId | undefined;
   readonly path: Path | undefined;
   readonly ageMs: number;
-  readonly ice: IceAgentSnapshot;
   readonly tunnel: TunnelSnapshot;
 }

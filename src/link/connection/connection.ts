@@ -1,4 +1,4 @@
-// One connection to one peer: an ICE agent that finds the path, a WireGuard tunnel that seals what goes over it, and the life
+// One connection to one peer: a finder of the path, a WireGuard tunnel that seals what goes over it, and the life
 // cycle that binds them (connectivity 4.5 to 4.8). It knows neither relays nor other connections; the node routes datagrams
 // and addresses.
 //
@@ -7,22 +7,18 @@
 // A client is controlling and starts all handshakes that a nomination calls for, a gateway is controlled and starts none
 // (connectivity 7.9).
 
-import type { Endpoint } from '../../base/address.ts';
 import { equalBytes, equalSecrets } from '../../base/bytes.ts';
 import type { PeerId, RelayId } from '../../base/ids.ts';
 import type { Log } from '../../base/log.ts';
 import { earliest, type Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
-import { IceAgent } from '../../proto/ice/agent.ts';
 import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
-import type { IceCandidate } from '../../proto/ice/candidate.ts';
 import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
 import type { OpenedInitiation } from '../../proto/wireguard/handshake.ts';
 import { Tunnel, type TunnelDropReason, type TunnelOutcome } from '../../proto/wireguard/tunnel.ts';
 import type { StunMessage } from '../../wire/stun/message.ts';
 import type { Addressee } from '../inbound/demux.ts';
-import { type Path, pathOf } from '../outbound/path.ts';
-import { RemoteCandidateBook } from './candidates.ts';
+import type { Path } from '../outbound/path.ts';
 import type {
   ConnectionConfig,
   ConnectionDeps,
@@ -30,11 +26,14 @@ import type {
   ConnectionSnapshot,
   ConnectionState,
   ConnectionTerms,
+  Datagram,
   Outgoing,
   PacketOutcome,
 } from './connection-types.ts';
+import { IceFinder } from './ice-finder.ts';
 import { type FailureReason, LifeCycle } from './life-cycle.ts';
-import { TUNNEL_TIMING, timingsOf } from './timing.ts';
+import type { Arrival, OwnCandidate, PathFinder, RemoteCandidate } from './path-finder.ts';
+import { TUNNEL_TIMING } from './timing.ts';
 
 // Specification
 
@@ -57,9 +56,8 @@ export class Connection implements Addressee {
   deadline: number = Number.POSITIVE_INFINITY;
   readonly #config: ConnectionConfig;
   readonly #log: Log;
-  readonly #agent: IceAgent;
+  readonly #finder: PathFinder;
   readonly #tunnel: Tunnel;
-  readonly #remotes = new RemoteCandidateBook();
   readonly #createdAt: Instant;
   readonly #life: LifeCycle;
   readonly #slots = new Set<number>();
@@ -81,17 +79,7 @@ export class Connection implements Addressee {
     this.#createdAt = now;
     this.#now = now;
     this.#life = new LifeCycle(now);
-    this.#agent = new IceAgent(
-      {
-        role: config.role === 'client' ? 'controlling' : 'controlled',
-        localCredentials: config.localCredentials,
-        remoteCredentials: config.remoteCredentials,
-        timing: timingsOf(config.role).active,
-        allowLoopback: config.allowLoopback,
-      },
-      { crypto: deps.crypto, log: this.#log },
-      now,
-    );
+    this.#finder = new IceFinder(config, { crypto: deps.crypto, log: this.#log }, now);
     this.#tunnel = new Tunnel(
       { ...TUNNEL_TIMING, ...config, connectionIndex: config.index },
       { ...deps, log: this.#log },
@@ -101,9 +89,9 @@ export class Connection implements Addressee {
   }
 
   /** A Binding request, or a response to one of our requests, that came from `from` to `local`. */
-  handleStun(message: StunMessage, from: Endpoint, local: Endpoint, now: Instant): boolean {
+  handleStun(message: StunMessage, arrival: Arrival, now: Instant): boolean {
     this.#advance(now);
-    const accepted = this.#agent.handleStun(message, { source: from, local }, now);
+    const accepted = this.#finder.handleStun(message, arrival, now);
     this.#settle();
     return accepted;
   }
@@ -111,32 +99,21 @@ export class Connection implements Addressee {
   /** The answer goes back the way the initiation came, nominated or not (connectivity 14.10). */
   handleInitiation(
     opened: OpenedInitiation,
-    from: Endpoint,
-    local: Endpoint,
+    arrival: Arrival,
     now: Instant,
   ): TunnelDropReason | undefined {
     this.#advance(now);
-    return this.#finish(this.#tunnel.handleInitiation(opened, now), from, local);
+    return this.#finish(this.#tunnel.handleInitiation(opened, now), arrival);
   }
 
-  handleResponse(
-    message: Uint8Array,
-    from: Endpoint,
-    local: Endpoint,
-    now: Instant,
-  ): TunnelDropReason | undefined {
+  handleResponse(datagram: Datagram, now: Instant): TunnelDropReason | undefined {
     this.#advance(now);
-    return this.#finish(this.#tunnel.handleResponse(message, now), from, local);
+    return this.#finish(this.#tunnel.handleResponse(datagram.bytes, now), datagram);
   }
 
-  handleCookieReply(
-    message: Uint8Array,
-    from: Endpoint,
-    local: Endpoint,
-    now: Instant,
-  ): TunnelDropReason | undefined {
+  handleCookieReply(datagram: Datagram, now: Instant): TunnelDropReason | undefined {
     this.#advance(now);
-    return this.#finish(this.#tunnel.handleCookieReply(message, now), from, local);
+    return this.#finish(this.#tunnel.handleCookieReply(datagram.bytes, now), datagram);
   }
 
   /** One data message of the cold path: its packet, `undefined` for a keepalive, or why it was dropped. */
@@ -160,9 +137,9 @@ export class Connection implements Addressee {
   handleTimeout(now: Instant): void {
     this.#advance(now);
     if (this.#life.kind === 'failed') return;
-    this.#agent.handleTimeout(now);
-    this.#handleAgentEvents();
-    if (this.#life.goIdle(now)) this.#agent.setTiming(timingsOf(this.#config.role).idle, now);
+    this.#finder.handleTimeout(now);
+    this.#handleFinderEvents();
+    if (this.#life.goIdle(now)) this.#finder.setIdle(true, now);
     if (this.#life.hasNoCandidates(now)) return this.#fail('no-candidates');
     if (this.#life.isDisconnected(now)) return this.#fail('ice-disconnected');
     this.#tunnel.handleTimeout(now);
@@ -170,52 +147,51 @@ export class Connection implements Addressee {
   }
 
   /** The candidate to signal if it is new to the agent. */
-  addLocalCandidate(info: LocalCandidateInfo, now: Instant): IceCandidate | undefined {
+  addLocalCandidate(info: LocalCandidateInfo, now: Instant): OwnCandidate | undefined {
     this.#advance(now);
-    const added = this.#agent.addLocalCandidate(info, now);
+    const added = this.#finder.addLocal(info, now);
     if (added) this.#noteActivity();
     this.#settle();
     return added;
   }
 
   /** The candidate to signal as invalid if the agent knew it. */
-  removeLocalCandidate(info: LocalCandidateInfo, now: Instant): IceCandidate | undefined {
+  removeLocalCandidate(info: LocalCandidateInfo, now: Instant): OwnCandidate | undefined {
     this.#advance(now);
-    const removed = this.#agent.removeLocalCandidate(info, now);
+    const removed = this.#finder.removeLocal(info, now);
     if (removed) this.#noteActivity();
     this.#settle();
     return removed;
   }
 
-  /** A signalled candidate (connectivity 5.7, node level). */
-  addRemoteCandidate(candidate: IceCandidate, now: Instant): void {
+  /** A signalled candidate (connectivity 5.7, node level); `undefined` if it is malformed. */
+  addRemoteCandidate(text: string, now: Instant): RemoteCandidate | undefined {
     this.#advance(now);
+    const candidate = this.#finder.addRemote(text, now);
+    if (candidate === undefined) return undefined;
     this.#life.noteRemoteCandidate();
-    this.#agent.addRemoteCandidate(candidate, now);
-    this.#remotes.add(candidate);
-    for (const guess of this.#remotes.guess()) this.#agent.addRemoteCandidate(guess, now);
-    this.#identifyRemote(candidate);
     this.#noteActivity();
     this.#settle();
+    return candidate;
   }
 
-  removeRemoteCandidate(candidate: IceCandidate, now: Instant): void {
+  /** False if it is malformed. */
+  removeRemoteCandidate(text: string, now: Instant): boolean {
     this.#advance(now);
-    this.#remotes.remove(candidate);
-    this.#agent.removeRemoteCandidate(candidate, now);
-    this.#agent.handleTimeout(now);
+    if (!this.#finder.removeRemote(text, now)) return false;
     this.#noteActivity();
     this.#settle();
+    return true;
   }
 
   /** The portal authorized another resource over this connection (connectivity 4.3, on reuse). */
-  reuse(now: Instant): readonly IceCandidate[] {
+  reuse(now: Instant): readonly OwnCandidate[] {
     this.#advance(now);
     this.#log.info('connection reused', { state: this.state });
     this.#noteActivity();
     if (this.#config.role === 'client') this.#startHandshake();
     this.#settle();
-    return this.#agent.localCandidates();
+    return this.#finder.ownCandidates();
   }
 
   /** Hot: the key slot for bulk data or -1. Counts as activity and as something sent. */
@@ -264,7 +240,7 @@ export class Connection implements Addressee {
   pollTimeout(): Instant | undefined {
     if (this.#life.kind === 'failed') return this.#now;
     return earliest(
-      this.#agent.pollTimeout(),
+      this.#finder.pollTimeout(),
       this.#tunnel.pollTimeout(),
       this.#life.pollTimeout(),
     );
@@ -307,29 +283,33 @@ export class Connection implements Addressee {
       relay: this.relay,
       path: this.path,
       ageMs: this.#now - this.#createdAt,
-      ice: this.#agent.snapshot(),
+      ...this.#finder.snapshot(),
       tunnel: this.#tunnel.snapshot(),
     };
   }
 
-  /** Agent first: a nomination starts the handshake, whose initiation goes out before the nominating check (connectivity 4.7). */
+  /** Finder first: a nomination starts the handshake, whose initiation goes out before the nominating check (connectivity 4.7). */
   #settle(): void {
     if (this.#life.kind === 'failed') return;
-    this.#handleAgentEvents();
+    this.#handleFinderEvents();
     this.#handleTunnelEvents();
     this.#drainTunnel();
-    for (let out = this.#agent.pollTransmit(); out; out = this.#agent.pollTransmit()) {
+    for (let out = this.#finder.pollTransmit(); out; out = this.#finder.pollTransmit()) {
       this.#outgoing.push({ ...out, ecn: 0, isRelayed: false });
     }
   }
 
-  #handleAgentEvents(): void {
-    for (let event = this.#agent.pollEvent(); event; event = this.#agent.pollEvent()) {
+  #handleFinderEvents(): void {
+    for (let event = this.#finder.pollEvent(); event; event = this.#finder.pollEvent()) {
       switch (event.kind) {
-        case 'nominated':
-          this.#adoptPath(pathOf(event));
+        case 'path':
+          this.#adoptPath(event.path);
           break;
-        case 'state':
+        case 'path-identified':
+          this.#life.redescribePath(event.path);
+          this.#events.push({ kind: 'path-changed', path: event.path });
+          break;
+        case 'ice-state':
           this.#life.noteIceState(event.state, this.#now);
           break;
       }
@@ -344,15 +324,6 @@ export class Connection implements Addressee {
     for (const datagram of waiting) this.#send(datagram, 0);
     this.#announce();
     if (this.#config.role === 'client') this.#startHandshake();
-  }
-
-  /** The path was nominated before the peer said what its address is (connectivity 4.5, path kind). */
-  #identifyRemote(candidate: IceCandidate): void {
-    const { path } = this.#life;
-    if (path?.remote.key !== candidate.address.key || path.remoteKind !== 'prflx') return;
-    const known = pathOf({ ...path, remoteKind: candidate.kind });
-    this.#life.redescribePath(known);
-    this.#events.push({ kind: 'path-changed', path: known });
   }
 
   #handleTunnelEvents(): void {
@@ -403,7 +374,7 @@ export class Connection implements Addressee {
   }
 
   /** What the tunnel answers goes back the way the message came (connectivity 14.10). */
-  #finish(outcome: TunnelOutcome, from: Endpoint, local: Endpoint): TunnelDropReason | undefined {
+  #finish(outcome: TunnelOutcome, { from, local }: Arrival): TunnelDropReason | undefined {
     if (outcome.kind === 'reply') {
       const payload = outcome.datagram;
       this.#outgoing.push({ local, remote: from, payload, ecn: 0, isRelayed: false });
@@ -431,7 +402,7 @@ export class Connection implements Addressee {
   }
 
   #wake(now: Instant): void {
-    this.#agent.setTiming(timingsOf(this.#config.role).active, now);
+    this.#finder.setIdle(false, now);
   }
 
   #fail(reason: FailureReason): void {

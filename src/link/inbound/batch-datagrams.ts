@@ -5,7 +5,7 @@ import { addressFromWords, type Endpoint, endpoint } from '../../base/address.ts
 import { DATAGRAM, type ReceiveBatch, RUN } from '../../base/batch.ts';
 import { at } from '../../base/bytes.ts';
 import type { Ecn } from '../../base/transmit.ts';
-import type { Datagram } from './dispatch.ts';
+import type { Datagram } from '../connection/connection-types.ts';
 
 export interface ReceivedDatagram extends Datagram {
   readonly ecn: Ecn;

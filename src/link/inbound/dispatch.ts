@@ -6,7 +6,6 @@
 //   STUN?          request ─▶ user name     response ─▶ transaction id
 //   WireGuard?     1, 2 ─▶ gate first       1 ─▶ static key       2, 3, 4 ─▶ receiver index >> 8
 
-import type { Endpoint } from '../../base/address.ts';
 import { at, toHex } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import type { Instant } from '../../base/time.ts';
@@ -25,6 +24,7 @@ import {
 import { isChannelDataByte, parseChannelData } from '../../wire/turn/channel-data.ts';
 import { parseWireGuard, type WireGuardMessage } from '../../wire/wireguard/messages.ts';
 import type { Connection } from '../connection/connection.ts';
+import type { Datagram } from '../connection/connection-types.ts';
 import type { Relay, Relays } from '../relays/relays.ts';
 import type { Demux } from './demux.ts';
 import type { RecentlyDisconnected } from './recently-disconnected.ts';
@@ -56,14 +56,6 @@ export type ArrivalDropReason =
   | 'unknown-index'
   | 'not-for-our-key'
   | 'recently-disconnected';
-
-/** A datagram without its ChannelData header, and the two ends it travelled between. */
-export interface Datagram {
-  readonly bytes: Uint8Array;
-  readonly from: Endpoint;
-  /** Our address, or our relayed address. */
-  readonly local: Endpoint;
-}
 
 /** A datagram for a connection. */
 export type Delivery =
@@ -194,19 +186,18 @@ export class Dispatcher {
 
 /** An inner packet of the cold path, why the datagram was dropped, or nothing. */
 export function deliver(arrival: Delivery, now: Instant): DeliveryOutcome {
-  const { to } = arrival;
-  const { bytes, from, local } = arrival.datagram;
+  const { to, datagram } = arrival;
   switch (arrival.kind) {
     case 'stun':
-      return to.handleStun(arrival.message, from, local, now) ? undefined : 'refused-by-agent';
+      return to.handleStun(arrival.message, datagram, now) ? undefined : 'refused-by-agent';
     case 'initiation':
-      return to.handleInitiation(arrival.opened, from, local, now);
+      return to.handleInitiation(arrival.opened, datagram, now);
     case 'response':
-      return to.handleResponse(bytes, from, local, now);
+      return to.handleResponse(datagram, now);
     case 'cookie-reply':
-      return to.handleCookieReply(bytes, from, local, now);
+      return to.handleCookieReply(datagram, now);
     case 'data':
-      return to.handleData(bytes, now);
+      return to.handleData(datagram.bytes, now);
   }
 }
 

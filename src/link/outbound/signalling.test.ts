@@ -1,15 +1,14 @@
 import { expect, test } from 'vitest';
-import { endpoint, type IpAddress } from '../../base/address.ts';
 import { peerId } from '../../base/ids.ts';
-import type { IceCandidate } from '../../proto/ice/candidate.ts';
+import type { OwnCandidate } from '../connection/path-finder.ts';
 import { Signalling } from './signalling.ts';
 
 const A = peerId('a');
 const B = peerId('b');
 
-function candidate(kind: IceCandidate['kind'], address: string, priority: number): IceCandidate {
-  const at = endpoint(address as IpAddress, 1000);
-  return { kind, foundation: 'f', component: 1, priority, address: at, base: at };
+function candidate(kind: string, address: string, priority: number): OwnCandidate {
+  const text = `candidate:f 1 udp ${priority} ${address} 1000 typ ${kind}`;
+  return { key: `${kind} ${address}:1000`, priority, text };
 }
 
 function drain(signalling: Signalling): unknown[] {

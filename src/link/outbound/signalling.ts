@@ -2,10 +2,10 @@
 // one message per connection and direction, best first, all additions before all removals (connectivity 5.6).
 //
 // Within one drain the last word counts: a removal cancels a pending addition of the same kind and address and the other
-// way round. They are compared by these two and not as strings (connectivity 14.8).
+// way round. They are compared by these two and not as strings (connectivity 14.8). What the strings look like is the finder's affair.
 
 import type { PeerId } from '../../base/ids.ts';
-import { formatCandidate, type IceCandidate } from '../../proto/ice/candidate.ts';
+import type { OwnCandidate } from '../connection/path-finder.ts';
 
 export interface CandidateEvent {
   readonly kind: 'candidates-added' | 'candidates-removed';
@@ -15,23 +15,23 @@ export interface CandidateEvent {
 }
 
 interface Pending {
-  readonly added: Map<string, IceCandidate>;
-  readonly removed: Map<string, IceCandidate>;
+  readonly added: Map<string, OwnCandidate>;
+  readonly removed: Map<string, OwnCandidate>;
 }
 
 export class Signalling {
   readonly #pending = new Map<PeerId, Pending>();
 
-  add(peer: PeerId, candidate: IceCandidate): void {
+  add(peer: PeerId, candidate: OwnCandidate): void {
     const pending = this.#pendingOf(peer);
-    pending.removed.delete(keyOf(candidate));
-    pending.added.set(keyOf(candidate), candidate);
+    pending.removed.delete(candidate.key);
+    pending.added.set(candidate.key, candidate);
   }
 
-  remove(peer: PeerId, candidate: IceCandidate): void {
+  remove(peer: PeerId, candidate: OwnCandidate): void {
     const pending = this.#pendingOf(peer);
-    pending.added.delete(keyOf(candidate));
-    pending.removed.set(keyOf(candidate), candidate);
+    pending.added.delete(candidate.key);
+    pending.removed.set(candidate.key, candidate);
   }
 
   /** The connection is gone: there is nobody to tell. */
@@ -72,15 +72,11 @@ export class Signalling {
 function take(
   kind: CandidateEvent['kind'],
   peer: PeerId,
-  from: Map<string, IceCandidate>,
+  from: Map<string, OwnCandidate>,
 ): CandidateEvent {
-  const sorted = [...from.values()]
-    .map((candidate) => ({ priority: candidate.priority, text: formatCandidate(candidate) }))
-    .toSorted((a, b) => b.priority - a.priority || (a.text < b.text ? -1 : 1));
+  const sorted = [...from.values()].toSorted(
+    (a, b) => b.priority - a.priority || (a.text < b.text ? -1 : 1),
+  );
   from.clear();
   return { kind, peer, candidates: sorted.map(({ text }) => text) };
-}
-
-function keyOf(candidate: IceCandidate): string {
-  return `${candidate.kind} ${candidate.address.key}`;
 }
