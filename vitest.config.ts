@@ -9,6 +9,7 @@ export default defineConfig({
       'test/compliance/**/*.test.ts',
       'test/fuzz/**/*.test.ts',
       'test/pair/**/*.test.ts',
+      'test/sim/**/*.test.ts',
     ],
     pool: 'threads',
     testTimeout: 20_000,
