@@ -205,6 +205,31 @@ describe('closing', () => {
     });
   });
 
+  test.each([0, 1, 2])(
+    'at shutdown is said three times; a peer that misses %d of them still hears it, and once is enough',
+    (lost) => {
+      const world = directWorld();
+      world.connect();
+      let sent = 0;
+      world.network.isDelivered = ({ source }) =>
+        source.key !== world.gateway.host.key || sent++ >= lost;
+      world.gateway.node.closeAll(GOODBYE, world.network.now);
+      world.flush();
+      expect(sent).toBe(3);
+      world.run(100);
+      expect(world.client.packets).toHaveLength(3 - lost);
+      // The role forgets the connection with the first one: the others find nobody.
+      const second = directWorld();
+      second.connect();
+      second.gateway.node.closeAll(GOODBYE, second.network.now);
+      second.flush();
+      second.runUntil(() => second.client.packets.length > 0, 100);
+      second.client.node.removeConnection(GATEWAY, second.network.now);
+      second.run(100);
+      expect(second.client.node.snapshot().tables).toMatchObject({ connections: 0, sessions: 0 });
+    },
+  );
+
   test('says nothing while there is no path', () => {
     const world = directWorld();
     world.losesCandidatesOf.add('client').add('gateway');

@@ -50,6 +50,11 @@ import { type RelayInfo, Relays } from './relays/relays.ts';
 
 const KEY_LENGTH = 32; // WireGuard §5.4
 
+// Implementation
+
+/** Where one datagram in five is lost, one peer in a hundred and twenty misses all of them. */
+const GOODBYES_AT_SHUTDOWN = 3;
+
 export class Node {
   readonly drops: Counters<NodeDropReason> = new Counters();
   readonly #config: NodeConfig;
@@ -179,16 +184,9 @@ export class Node {
     this.#outlet.drain(connection, now);
   }
 
-  /** connectivity 4.8: `goodbye` is said where there is a path, as the last packet of the connection. */
+  /** connectivity 4.8: `goodbye` is said where there is a path, as the last packets of the connection. */
   closeConnection(id: PeerId, goodbye: Uint8Array | undefined, now: Instant): void {
-    this.#advance(now);
-    const connection = this.#registry.get(id);
-    if (connection === undefined) return;
-    const isOpen = connection.path !== undefined;
-    if (isOpen && goodbye) connection.sendPacket(goodbye, 0, now);
-    this.#outlet.drain(connection, now);
-    this.#remove(connection, now);
-    if (isOpen) this.#outlet.report({ kind: 'connection-closed', peer: id });
+    this.#close(id, goodbye, 1, now);
   }
 
   /** Silently: the peer said goodbye. */
@@ -198,8 +196,9 @@ export class Node {
     if (connection) this.#remove(connection, now);
   }
 
+  /** At shutdown. Nobody will be there to say it again, so that it is said more than once; the peer hears the first. */
   closeAll(goodbye: Uint8Array | undefined, now: Instant): void {
-    for (const { id } of this.#registry.all()) this.closeConnection(id, goodbye, now);
+    for (const { id } of this.#registry.all()) this.#close(id, goodbye, GOODBYES_AT_SHUTDOWN, now);
   }
 
   /** At shutdown, after `closeAll`: gives the allocations back instead of letting them expire (relay 10.2). */
@@ -379,6 +378,19 @@ export class Node {
     if (failure === undefined) return;
     this.#remove(connection, now);
     this.#outlet.report({ kind: 'connection-failed', peer: id, reason: failure });
+  }
+
+  #close(id: PeerId, goodbye: Uint8Array | undefined, copies: number, now: Instant): void {
+    this.#advance(now);
+    const connection = this.#registry.get(id);
+    if (connection === undefined) return;
+    const isOpen = connection.path !== undefined;
+    if (isOpen && goodbye) {
+      for (let copy = 0; copy < copies; copy++) connection.sendPacket(goodbye, 0, now);
+    }
+    this.#outlet.drain(connection, now);
+    this.#remove(connection, now);
+    if (isOpen) this.#outlet.report({ kind: 'connection-closed', peer: id });
   }
 
   #remove(connection: Connection, now: Instant): void {

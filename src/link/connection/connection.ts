@@ -299,21 +299,29 @@ export class Connection implements Addressee {
     }
   }
 
+  /** Of several paths in one turn the last one counts. */
   #handleFinderEvents(): void {
+    let path: Path | undefined;
     for (let event = this.#finder.pollEvent(); event; event = this.#finder.pollEvent()) {
       switch (event.kind) {
         case 'path':
-          this.#adoptPath(event.path);
+          path = event.path;
           break;
         case 'path-identified':
-          this.#life.redescribePath(event.path);
-          this.#events.push({ kind: 'path-changed', path: event.path });
+          if (path === undefined) this.#redescribe(event.path);
+          else path = event.path;
           break;
         case 'ice-state':
           this.#life.noteIceState(event.state, this.#now);
           break;
       }
     }
+    if (path !== undefined) this.#adoptPath(path);
+  }
+
+  #redescribe(path: Path): void {
+    this.#life.redescribePath(path);
+    this.#events.push({ kind: 'path-changed', path });
   }
 
   #adoptPath(path: Path): void {

@@ -37,8 +37,6 @@ const NEVER = Number.NEGATIVE_INFINITY;
 
 // Implementation
 
-/** A check that was sent a moment ago is probably under way: it gets that long before a request triggers the next. */
-const TRIGGERED_CHECK_DELAY_MS = 20;
 /** Per pair, so that requests whose responses are lost cannot chase each other for ever. */
 const MAX_TRIGGERED_CHECKS = 3;
 
@@ -95,17 +93,15 @@ export class CandidatePair {
   }
 
   /**
-   * RFC 8445 §7.3.1.4: the peer's NAT has let something out to us, so that a check like one that was lost may now come through.
+   * RFC 8445 §7.3.1.4: a check triggers one in the other direction, at once. The peer's NAT has let something out to us, so
+   * that a check like one that was lost may now come through; where it was not lost, it costs one datagram.
    */
   noteRequest(now: Instant): void {
     this.#requestsAt.push(now);
     if (this.#requestsAt.length > ABANDONING_REQUESTS) this.#requestsAt.shift();
-    const last = this.#attempts.at(-1);
     const isWanted = this.#checkState !== 'succeeded' && this.#triggered < MAX_TRIGGERED_CHECKS;
-    if (!last || !isWanted) return;
-    const soonest = Math.max(now, last.sentAt + TRIGGERED_CHECK_DELAY_MS);
-    if (soonest >= this.#nextCheckAt) return;
-    this.#nextCheckAt = instant(soonest);
+    if (!isWanted || this.#attempts.length === 0 || now >= this.#nextCheckAt) return;
+    this.#nextCheckAt = now;
     this.#triggered += 1;
   }
 

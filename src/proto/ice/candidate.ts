@@ -107,6 +107,11 @@ export function addressRefusal(of: Endpoint): AddressRefusal | undefined {
   return bytes.length === 4 ? ipv4Refusal(bytes) : ipv6Refusal(bytes);
 }
 
+/** RFC 4291 §2.5.6: fe80::/10. Only on one link does it mean anything. */
+export function isIpv6LinkLocal(of: Endpoint): boolean {
+  return /^fe[89ab][0-9a-f]:/.test(of.address);
+}
+
 function ipv4Refusal(bytes: Uint8Array): AddressRefusal | undefined {
   const first = at(bytes, 0);
   if (first === 127) return 'loopback';

@@ -241,6 +241,19 @@ describe('pairs', () => {
     ]);
   });
 
+  it('join IPv6 link-local addresses only among themselves (RFC 8445 §6.1.2.2)', () => {
+    const agent = createAgent();
+    agent.addLocalCandidate(host('[2001:db8::1]:52625'), NOW);
+    agent.addRemoteCandidate(remote('2130706431 fe80::7 52625 typ host'), NOW);
+    expect(paths(agent)).toEqual([]);
+    agent.addLocalCandidate(host('[fe80::1]:52625'), NOW);
+    agent.addRemoteCandidate(remote('2130706175 2001:db8::7 52625 typ host'), NOW);
+    expect(paths(agent)).toEqual([
+      '[2001:db8::1]:52625>[2001:db8::7]:52625',
+      '[fe80::1]:52625>[fe80::7]:52625',
+    ]);
+  });
+
   it('are one where a server-reflexive candidate shares its base with a host candidate', () => {
     for (const order of [0, 1]) {
       const agent = createAgent();

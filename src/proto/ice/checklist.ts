@@ -1,8 +1,9 @@
 // The check list: all pairs of an agent by descending priority, found by path or by transaction (connectivity 5.8; RFC 8445
 // §6.1.2). It forms, replaces, limits and prunes pairs and says which check is due; it does not write or read messages.
 
-import { familyOf } from '../../base/address.ts';
+import { type Endpoint, familyOf } from '../../base/address.ts';
 import { earliest, type Instant, later } from '../../base/time.ts';
+import { isIpv6LinkLocal } from './candidate.ts';
 import { CandidatePair, type CheckAttempt, type IceRole, pathOf } from './candidate-pair.ts';
 import type { LocalCandidate } from './local-candidates.ts';
 import { comparePairPriority, type PairPriority, pairPriority } from './priority.ts';
@@ -41,8 +42,7 @@ export class Checklist {
     now: Instant,
   ): CandidatePair | undefined {
     if (local.isDiscarded || remote.isDiscarded) return undefined;
-    const { address } = local.candidate.address;
-    if (familyOf(address) !== familyOf(remote.candidate.address.address)) return undefined;
+    if (!canBePaired(local.candidate.address, remote.candidate.address)) return undefined;
     const priority = this.#priorityOf(local, remote);
     remote.wasPaired = true;
     const existing = this.#byPath.get(pathOf(local, remote));
@@ -176,4 +176,10 @@ export class Checklist {
   #sort(): void {
     this.#pairs.sort((a, b) => comparePairPriority(b.priority, a.priority));
   }
+}
+
+/** RFC 8445 §6.1.2.2: one family, and IPv6 link-local addresses only among themselves. */
+function canBePaired(local: Endpoint, remote: Endpoint): boolean {
+  if (familyOf(local.address) !== familyOf(remote.address)) return false;
+  return isIpv6LinkLocal(local) === isIpv6LinkLocal(remote);
 }

@@ -38,6 +38,7 @@ import { DomainSetups } from './domain-setups.ts';
 import type { GatewayEvent, ResolveResult } from './events.ts';
 import { GatewayWide } from './gateway-wide.ts';
 import type { GatewayLink } from './link.ts';
+import { RelayRequest } from './relay-request.ts';
 import { type GatewaySnapshot, snapshotOf } from './snapshot.ts';
 import { Traffic } from './traffic.ts';
 
@@ -59,6 +60,7 @@ export class Gateway implements TunnelRole {
   readonly #control: ControlPackets;
   readonly #traffic: Traffic;
   readonly #candidates = new CandidateOutbox();
+  readonly #relayRequest = new RelayRequest();
   readonly #paths = new Map<ClientId, Path>();
   readonly #events: GatewayEvent[] = [];
   #isShutDown = false;
@@ -107,6 +109,7 @@ export class Gateway implements TunnelRole {
     this.#link.handleTimeout(now);
     this.#access.handleTimeout(now);
     this.#control.handleTimeout(now);
+    if (this.#relayRequest.handleTimeout(now)) this.#send({ event: 'no_relays', payload: {} });
     this.#drainLink(now);
   }
 
@@ -141,6 +144,7 @@ export class Gateway implements TunnelRole {
         this.#access.updateResource(message.payload);
         break;
       case 'relays_presence':
+        if (message.payload.connected.length > 0) this.#relayRequest.satisfy();
         this.#link.updateRelays(
           message.payload.disconnectedIds,
           mergeRelays(message.payload.connected),
@@ -217,6 +221,7 @@ export class Gateway implements TunnelRole {
       this.#link.pollTimeout(),
       this.#access.pollTimeout(),
       this.#setups.pollTimeout(),
+      this.#relayRequest.pollTimeout(),
     );
   }
 
@@ -258,7 +263,7 @@ export class Gateway implements TunnelRole {
     if (outcome === 'no-relays') {
       this.counts.add('authorizations-without-relay');
       this.#log.warn('no relay to connect a client with', { client: client.id });
-      this.#send({ event: 'no_relays', payload: {} });
+      this.#askForRelays(now);
       return;
     }
     if (outcome !== 'reused') this.#paths.delete(client.id);
@@ -271,12 +276,12 @@ export class Gateway implements TunnelRole {
       this.#traffic.handlePacket(packet.peer, packet.bytes, packet.ecn, now);
     }
     for (let event = this.#link.pollEvent(); event; event = this.#link.pollEvent()) {
-      this.#handleLinkEvent(event);
+      this.#handleLinkEvent(event, now);
     }
   }
 
   /** A client keeps what it may reach while its connection comes and goes (data-plane 2.3). */
-  #handleLinkEvent(event: NodeEvent): void {
+  #handleLinkEvent(event: NodeEvent, now: Instant): void {
     switch (event.kind) {
       case 'candidates-added':
       case 'candidates-removed': {
@@ -303,9 +308,13 @@ export class Gateway implements TunnelRole {
         break;
       }
       case 'no-relays':
-        this.#send({ event: 'no_relays', payload: {} });
+        this.#askForRelays(now);
         break;
     }
+  }
+
+  #askForRelays(now: Instant): void {
+    if (this.#relayRequest.want(now)) this.#send({ event: 'no_relays', payload: {} });
   }
 
   #signal(event: CandidateEvent): void {
