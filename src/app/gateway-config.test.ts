@@ -25,6 +25,7 @@ describe('settings of the gateway', () => {
       skipPrivilegeCheck: false,
       increaseBuffers: true,
       manageFirewall: true,
+      specialNetworks: [],
     });
   });
 
@@ -40,8 +41,10 @@ describe('settings of the gateway', () => {
       FIREZONE_NO_INC_BUF: 'true',
       FIREZONE_NO_FIREWALL: 'true',
       FIREZONE_NO_TELEMETRY: 'true',
+      FIREZONE_SPECIAL_NETWORKS: '169.254.0.0/16, fe80::/10',
     });
     expect(config).toMatchObject({
+      specialNetworks: [{ address: '169.254.0.0' }, { address: 'fe80::', prefixLength: 10 }],
       apiUrl: 'ws://portal:8081',
       token: '.token',
       name: 'gw',

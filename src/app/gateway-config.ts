@@ -2,13 +2,14 @@
 // units, containers and scripts work unchanged. Usage errors end the process with exit code 2.
 
 import { type Command, Option } from 'commander';
-import { type Endpoint, parseEndpoint } from '../base/address.ts';
+import { type Endpoint, type IpNetwork, parseEndpoint } from '../base/address.ts';
 import {
   addSwitch,
   type ComponentFlags,
   componentOptions,
   type LogFormat,
   parseAddress,
+  parseNetworks,
 } from './options.ts';
 
 // Specification: operations 1.1.
@@ -24,12 +25,15 @@ export interface GatewayConfig {
   readonly logFormat: LogFormat;
   readonly maxPartitionMs: number;
   readonly skipPrivilegeCheck: boolean;
+  /** Special networks that names and Internet resources may lead to. */
+  readonly specialNetworks: readonly IpNetwork[];
   readonly increaseBuffers: boolean;
   readonly manageFirewall: boolean;
 }
 
 interface Flags extends ComponentFlags {
   readonly healthCheckAddr: Endpoint;
+  readonly specialNetworks: readonly IpNetwork[];
   readonly check: boolean;
 }
 
@@ -42,6 +46,13 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       .env('HEALTH_CHECK_ADDR')
       .default(parseEndpoint(DEFAULT_HEALTH_ADDRESS), DEFAULT_HEALTH_ADDRESS)
       .argParser(parseAddress),
+    new Option(
+      '--special-networks <networks>',
+      'special networks (private, link-local, documentation) that names and Internet resources may lead to here',
+    )
+      .env('FIREZONE_SPECIAL_NETWORKS')
+      .default([], 'none')
+      .argParser(parseNetworks),
     new Option('--no-check', 'skip the check for CAP_NET_ADMIN'),
   ];
   for (const option of options) command.addOption(option);
@@ -86,5 +97,6 @@ function readConfig(command: Command): Omit<GatewayConfig, 'increaseBuffers' | '
     logFormat: flags.logFormat,
     maxPartitionMs: flags.maxPartitionTime,
     skipPrivilegeCheck: !flags.check,
+    specialNetworks: flags.specialNetworks,
   };
 }

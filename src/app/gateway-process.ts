@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { endpoint, familyOf, type IpNetwork } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { Instant } from '../base/time.ts';
+import { type Instant, unixMillis } from '../base/time.ts';
 import { createWallClock, monotonicNow, SystemRandom } from '../io/clock.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
 import { GatewayDns } from '../io/dns/gateway-dns.ts';
@@ -101,7 +101,11 @@ export class GatewayProcess {
       log,
       onConnected: () => this.#run((at) => this.#gateway.handlePortalConnected(at)),
       onDisconnected: () => this.#run((at) => this.#gateway.handlePortalDisconnected(at)),
-      onMessage: (message) => this.#run((at) => this.#gateway.handlePortalMessage(message, at)),
+      onMessage: (message) =>
+        this.#run((at) => {
+          this.#gateway.handleWallClock(unixMillis(Date.now()), at);
+          this.#gateway.handlePortalMessage(message, at);
+        }),
       onFailed: onFatal,
     });
     this.#node = new Node(
@@ -109,7 +113,8 @@ export class GatewayProcess {
       { crypto, random, aead, wallClock, log },
       now,
     );
-    this.#gateway = new Gateway({ link: this.#node, crypto, wallClock, log }, now);
+    const { specialNetworks } = config;
+    this.#gateway = new Gateway({ link: this.#node, crypto, wallClock, log, specialNetworks }, now);
     if (config.increaseBuffers) increaseBuffers(log);
     this.#sockets = TunnelSockets.open({ port: DEFAULT_TUNNEL_PORT });
     for (const { message } of this.#sockets.problems) log.info('A family is missing', { message });

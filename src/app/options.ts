@@ -2,7 +2,7 @@
 // Boolean variables take exactly `true` or `false` (operations 1.2).
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type Endpoint, parseEndpoint } from '../base/address.ts';
+import { type Endpoint, type IpNetwork, parseEndpoint, parseNetwork } from '../base/address.ts';
 
 // Specification: operations 1.1.
 const DEFAULT_API_URL = 'wss://api.firezone.dev';
@@ -62,6 +62,18 @@ export function parseAddress(text: string): Endpoint {
   const address = parseEndpoint(text);
   if (!address) throw new InvalidArgumentError('It must be ip:port, or [ip]:port for IPv6.');
   return address;
+}
+
+/** Networks with commas between them; none is allowed. */
+export function parseNetworks(text: string): readonly IpNetwork[] {
+  const words = text.split(',').map((word) => word.trim());
+  return words
+    .filter((word) => word !== '')
+    .map((word) => {
+      const network = parseNetwork(word);
+      if (!network) throw new InvalidArgumentError(`'${word}' is no network such as 10.0.0.0/8.`);
+      return network;
+    });
 }
 
 /**

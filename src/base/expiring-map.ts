@@ -1,5 +1,7 @@
 // A map whose entries may have an end. An entry is over when `now` reaches its end (inclusive, data-plane P5); it stays until
 // `takeExpired` removes it, so that its owner notices.
+//
+// The next end is kept as long as it can be known without looking at all entries, so that filling a large map is linear.
 
 import { earliest, type Instant } from './time.ts';
 
@@ -12,6 +14,8 @@ interface Entry<Value> {
 export class ExpiringMap<Key, Value> {
   readonly #entries = new Map<Key, Entry<Value>>();
   #next: Instant | undefined;
+  /** The entry that ended first was changed or removed: `#next` may be too early. */
+  #isStale = false;
 
   get size(): number {
     return this.#entries.size;
@@ -32,29 +36,33 @@ export class ExpiringMap<Key, Value> {
 
   /** Replaces value and end of an equal key. */
   set(key: Key, value: Value, expiresAt: Instant | undefined): void {
+    const before = this.#entries.get(key)?.expiresAt;
     this.#entries.set(key, { value, expiresAt });
-    this.#findNext();
+    this.#noteChange(before, expiresAt);
   }
 
   /** False if the key is unknown. */
   setExpiry(key: Key, expiresAt: Instant | undefined): boolean {
     const entry = this.#entries.get(key);
     if (!entry) return false;
+    const before = entry.expiresAt;
     entry.expiresAt = expiresAt;
-    this.#findNext();
+    this.#noteChange(before, expiresAt);
     return true;
   }
 
   /** Removes and returns a value. */
   take(key: Key): Value | undefined {
-    const value = this.#entries.get(key)?.value;
-    if (this.#entries.delete(key)) this.#findNext();
-    return value;
+    const entry = this.#entries.get(key);
+    this.#entries.delete(key);
+    this.#noteChange(entry?.expiresAt, undefined);
+    return entry?.value;
   }
 
   clear(): void {
     this.#entries.clear();
     this.#next = undefined;
+    this.#isStale = false;
   }
 
   /** Removes and returns all entries that are over, in order of insertion. */
@@ -66,12 +74,13 @@ export class ExpiringMap<Key, Value> {
       taken.push([key, value]);
       this.#entries.delete(key);
     }
-    this.#findNext();
+    this.#isStale = true;
     return taken;
   }
 
   /** When the next entry will be over. */
   get nextExpiry(): Instant | undefined {
+    if (this.#isStale) this.#findNext();
     return this.#next;
   }
 
@@ -87,9 +96,15 @@ export class ExpiringMap<Key, Value> {
     for (const [key, { value }] of this.#entries) yield [key, value];
   }
 
+  #noteChange(before: Instant | undefined, after: Instant | undefined): void {
+    if (before !== undefined && before === this.#next) this.#isStale = true;
+    this.#next = earliest(this.#next, after);
+  }
+
   #findNext(): void {
     let next: Instant | undefined;
     for (const { expiresAt } of this.#entries.values()) next = earliest(next, expiresAt);
     this.#next = next;
+    this.#isStale = false;
   }
 }

@@ -9,7 +9,6 @@ export interface ModelSession {
   readonly remotePort: number;
   toResourceAt: number;
   toClientAt: number | undefined;
-  isShared: boolean;
   finToResource: boolean;
   finToClient: boolean;
   isReset: boolean;
@@ -26,6 +25,7 @@ export interface ModelPacket {
   readonly address: string;
   readonly isFin: boolean;
   readonly isRst: boolean;
+  readonly isSyn: boolean;
 }
 
 export class NatModel {
@@ -36,21 +36,20 @@ export class NatModel {
     this.#removeWhere((s) => now >= endOf(s), now);
     const known = this.sessions.find(
       (s) =>
-        s.inside === packet.address &&
-        s.insidePort === packet.port &&
-        s.transport === packet.transport,
+        s.inside === packet.address && s.insidePort === packet.port && isOfConnection(s, packet),
     );
-    if (known) {
+    const hasEnded = known && (known.isReset || (known.finToClient && known.finToResource));
+    if (known && hasEnded && packet.isSyn) this.#removeWhere((s) => s === known, now);
+    else if (known) {
       known.toResourceAt = now;
-      note(known, packet);
-      if (packet.isFin && !known.isShared) known.finToResource = true;
+      if (packet.isRst) known.isReset = true;
+      if (packet.isFin) known.finToResource = true;
       return known;
     }
     let outsidePort = packet.port;
     const isTaken = (): boolean =>
       this.sessions.some(
-        (s) =>
-          s.outside === real && s.outsidePort === outsidePort && s.transport === packet.transport,
+        (s) => s.outside === real && s.outsidePort === outsidePort && isOfConnection(s, packet),
       );
     while (isTaken()) outsidePort = outsidePort === 65_535 ? 1 : outsidePort + 1;
     const session: ModelSession = {
@@ -62,7 +61,6 @@ export class NatModel {
       remotePort: packet.remotePort,
       toResourceAt: now,
       toClientAt: undefined,
-      isShared: false,
       finToResource: false,
       finToClient: false,
       isReset: false,
@@ -77,17 +75,16 @@ export class NatModel {
     this.#removeWhere((s) => now >= endOf(s), now);
     const session = this.sessions.find(
       (s) =>
-        s.outside === packet.address &&
-        s.outsidePort === packet.port &&
-        s.transport === packet.transport,
+        s.outside === packet.address && s.outsidePort === packet.port && isOfConnection(s, packet),
     );
     if (!session) {
-      const key = `${packet.transport}/${packet.address}/${packet.port}`;
+      const outside = { ...packet, outside: packet.address, outsidePort: packet.port };
+      const key = outsideKey(outside);
       return this.#expired.has(key) ? 'expired' : 'unknown';
     }
     session.toClientAt = now;
-    note(session, packet);
-    if (packet.isFin && !session.isShared) session.finToClient = true;
+    if (packet.isRst) session.isReset = true;
+    if (packet.isFin) session.finToClient = true;
     return session;
   }
 
@@ -113,17 +110,15 @@ function endOf(session: ModelSession): number {
   return last + (LIFETIME_MS[session.transport] ?? 0);
 }
 
-function note(session: ModelSession, packet: ModelPacket): void {
-  if (packet.remotePort !== session.remotePort) session.isShared = true;
-  if (session.isShared) {
-    session.isReset = false;
-    session.finToClient = false;
-    session.finToResource = false;
-  } else if (packet.isRst) {
-    session.isReset = true;
-  }
+/** Each TCP connection has a session of its own; one of UDP or echo serves all ports of the resource. */
+function isOfConnection(session: ModelSession, packet: ModelPacket): boolean {
+  if (session.transport !== packet.transport) return false;
+  return packet.transport !== 1 || session.remotePort === packet.remotePort;
 }
 
-function outsideKey(session: ModelSession): string {
-  return `${session.transport}/${session.outside}/${session.outsidePort}`;
+function outsideKey(
+  session: Pick<ModelSession, 'transport' | 'outside' | 'outsidePort' | 'remotePort'>,
+): string {
+  const remotePort = session.transport === 1 ? session.remotePort : 0;
+  return `${session.transport}/${session.outside}/${session.outsidePort}/${remotePort}`;
 }

@@ -14,7 +14,7 @@ import {
 } from '../../base/address.ts';
 import { type ResourceId, resourceId } from '../../base/ids.ts';
 import { TRANSPORT } from '../../wire/ip/parsed-packet.ts';
-import { InternetRejectList } from './reject-list.ts';
+import { InternetRejectList, laboratoryNetworks } from './reject-list.ts';
 import { RoutingTable } from './routing-table.ts';
 import { type FilterRule, Rules } from './rules.ts';
 
@@ -117,7 +117,7 @@ describe('overlapping resources', () => {
     const winner = (p: number): string | undefined =>
       table.find(address('10.0.0.9'), TRANSPORT.tcp, p)?.resourceId;
     expect([winner(22), winner(80), winner(443)]).toEqual(['slim', 'wide', 'slim']);
-    table.remove(id('slim'));
+    table.removeFrom(net('10.0.0.0/24'), id('slim'));
     expect([winner(22), winner(80)]).toEqual(['wide', 'wide']);
     expect(table.counts).toEqual({ ipv4: 1, ipv6: 0 });
   });
@@ -134,7 +134,7 @@ describe('overlapping resources', () => {
     const table = new RoutingTable();
     table.add(net('::/0'), { resourceId: id('a'), rules: new Rules([]) });
     expect(table.find(address('10.0.0.1'), TRANSPORT.tcp, 80)).toBeUndefined();
-    table.clear();
+    table.removeFrom(net('::/0'), id('a'));
     expect(table.find(address('::5'), TRANSPORT.tcp, 80)).toBeUndefined();
   });
 
@@ -158,7 +158,7 @@ describe('overlapping resources', () => {
           let twin: { network: IpNetwork; resource: string; filters: readonly FilterRule[] }[] = [];
           for (const { network: n, resource, filters, isRemoval } of entries) {
             if (isRemoval) {
-              table.remove(id(resource));
+              for (const other of twin) table.removeFrom(other.network, id(resource));
               twin = twin.filter((other) => other.resource !== resource);
               continue;
             }
@@ -189,8 +189,17 @@ describe('overlapping resources', () => {
   });
 });
 
-describe('the Internet reject list', () => {
-  const list = new InternetRejectList(['203.0.113.9' as IpAddress, '2606:4700::9' as IpAddress]);
+test('a laboratory is where relays have addresses for documentation', () => {
+  const relays = ['203.0.113.21', '2001:db8::21', '1.1.1.1'].map((text) => text as IpAddress);
+  expect(laboratoryNetworks(relays)).toEqual([net('203.0.113.0/24'), net('2001:db8::/32')]);
+  expect(laboratoryNetworks(['1.1.1.1' as IpAddress])).toEqual([]);
+});
+
+describe('the Internet reject list (data-plane 7.5, 17.7)', () => {
+  const list = new InternetRejectList({
+    ownAddresses: ['8.8.4.9' as IpAddress, '2606:4700::9' as IpAddress],
+    exceptions: ['198.51.100.0/24', '10.9.0.0/16', '8.8.0.0/16'].map(net),
+  });
   test.each([
     ['10.1.2.3', true],
     ['172.16.0.1', true],
@@ -204,8 +213,23 @@ describe('the Internet reject list', () => {
     ['255.255.255.255', true],
     ['0.0.0.0', true],
     ['1.1.1.1', false],
-    ['203.0.113.8', false],
-    ['203.0.113.9', true],
+    ['8.8.4.8', false],
+    ['8.8.4.9', true],
+    ['10.9.1.1', false],
+    ['10.10.1.1', true],
+    ['192.0.0.8', true],
+    ['192.0.1.8', false],
+    ['192.0.2.1', true],
+    ['198.17.255.255', false],
+    ['198.18.0.0', true],
+    ['198.19.255.255', true],
+    ['198.20.0.0', false],
+    ['198.51.100.1', false],
+    ['203.0.113.8', true],
+    ['2001:db8::1', true],
+    ['2001:db9::1', false],
+    ['64:ff9b::a09:1', false],
+    ['64:ff9b::c000:201', true],
     ['::1', true],
     ['::', true],
     ['fd00::1', true],

@@ -30,11 +30,6 @@ export class RoutingTable {
     this.#networks.set(formatNetwork(network), network);
   }
 
-  /** Removes all entries of a resource. */
-  remove(resourceId: ResourceId): void {
-    for (const network of this.#networks.values()) this.removeFrom(network, resourceId);
-  }
-
   /** Removes the entry of one resource for one network. */
   removeFrom(network: IpNetwork, resourceId: ResourceId): void {
     const routes = this.#trie.get(network) ?? [];
@@ -45,11 +40,6 @@ export class RoutingTable {
       this.#trie.delete(network);
       this.#networks.delete(formatNetwork(network));
     }
-  }
-
-  clear(): void {
-    for (const network of this.#networks.values()) this.#trie.delete(network);
-    this.#networks.clear();
   }
 
   /** The winning entry for the address at `index`; its rules still decide. `undefined`: no network contains it. */

@@ -4,17 +4,64 @@
 import { at, int32At } from '../../base/bytes.ts';
 import { type Instant, later } from '../../base/time.ts';
 import { WordTable } from '../../base/word-table.ts';
+import { TRANSPORT } from '../../wire/ip/parsed-packet.ts';
 
 // Implementation
 /** TCP gives up retransmitting after about this long (RFC 9293 §3.8.3 asks for at least 100 s, Linux takes 15 min). */
 const MEMORY_MS = 900_000;
-/** As many as there can be sessions. */
+/** As many as there can be sessions, twice. */
 const MAX_TUPLES = 16_384;
-const INITIAL_CAPACITY = 32;
+const INITIAL_CAPACITY = 8;
 const KEY_WORDS = 5;
 
-/** A ring of tuples in the order they expired; a tuple that was forgotten early stays in it as a hole. */
+/** TCP and the others apart, whose tuples could look alike. */
 export class ExpiredTuples {
+  readonly #ofTcp: TupleRing;
+  readonly #ofOthers: TupleRing;
+
+  constructor(seed: number) {
+    this.#ofTcp = new TupleRing(seed);
+    this.#ofOthers = new TupleRing(seed ^ 0x2545f491);
+  }
+
+  get count(): number {
+    return this.#ofTcp.count + this.#ofOthers.count;
+  }
+
+  has(words: Int32Array, index: number, ports: number, transport: number): boolean {
+    return this.#ring(transport).has(words, index, keyOf(ports, transport));
+  }
+
+  forget(words: Int32Array, index: number, ports: number, transport: number): void {
+    this.#ring(transport).forget(words, index, keyOf(ports, transport));
+  }
+
+  remember(words: Int32Array, index: number, ports: number, transport: number, now: Instant): void {
+    this.#ring(transport).remember(words, index, keyOf(ports, transport), now);
+  }
+
+  /** Forgets what expired long ago, at most about `limit` tuples; how many it were. */
+  handleTimeout(now: Instant, limit: number): number {
+    return this.#ofTcp.handleTimeout(now, limit) + this.#ofOthers.handleTimeout(now, limit);
+  }
+
+  clear(): void {
+    this.#ofTcp.clear();
+    this.#ofOthers.clear();
+  }
+
+  #ring(transport: number): TupleRing {
+    return transport === TRANSPORT.tcp ? this.#ofTcp : this.#ofOthers;
+  }
+}
+
+/** Without TCP the lower half of the ports is free for the transport. */
+function keyOf(ports: number, transport: number): number {
+  return transport === TRANSPORT.tcp ? ports : ports | transport;
+}
+
+/** A ring of tuples in the order they expired; a tuple that was forgotten early stays in it as a hole. */
+class TupleRing {
   readonly #index: WordTable;
   #capacity = INITIAL_CAPACITY;
   #keys = new Int32Array(INITIAL_CAPACITY * KEY_WORDS);
@@ -48,13 +95,14 @@ export class ExpiredTuples {
     this.#index.set(words, index, key, place);
   }
 
-  /** Forgets what expired long ago. */
-  handleTimeout(now: Instant): void {
-    while (this.#length > 0) {
+  handleTimeout(now: Instant, limit: number): number {
+    let dropped = 0;
+    for (; this.#length > 0 && dropped < limit; dropped++) {
       const expiredAt = at(this.#expiredAt, this.#first) as Instant;
-      if (now < later(expiredAt, MEMORY_MS)) return;
+      if (now < later(expiredAt, MEMORY_MS)) return dropped;
       this.#dropFirst();
     }
+    return dropped;
   }
 
   clear(): void {

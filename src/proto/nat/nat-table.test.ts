@@ -80,9 +80,26 @@ describe('a session', () => {
     expect(addressFromWords(nat.rows, nat.insideOf(session))).toBe(PROXY);
   });
 
-  test('serves all destination ports of its source port', () => {
+  test('of UDP serves all ports of the resource; each TCP connection has its own, with the same port', () => {
     const nat = new NatTable(1);
-    expect(send(nat, { destinationPort: 80 }, T0)).toBe(send(nat, { destinationPort: 81 }, T0));
+    const sessionsOf = (transport: number): number[] =>
+      [80, 81].map((destinationPort) => send(nat, { transport, destinationPort }, T0));
+    expect(new Set(sessionsOf(TRANSPORT.udp)).size).toBe(1);
+    const ofTcp = sessionsOf(TRANSPORT.tcp);
+    expect(new Set(ofTcp).size).toBe(2);
+    expect(ofTcp.map((session) => nat.outsidePortOf(session))).toEqual([40_000, 40_000]);
+    expect(nat.findToClient(reply({ sourcePort: 81 }), T0)).toBe(ofTcp[1]);
+  });
+
+  test('a TCP connection with the ports of one that ended is another one, and goes to the new address', () => {
+    const nat = new NatTable(1);
+    send(nat, { flags: TCP_FLAG.syn }, T0);
+    nat.findToClient(reply({ flags: TCP_FLAG.rst | TCP_FLAG.ack }), T0);
+    const again = send(nat, { flags: TCP_FLAG.syn }, T0, ip('10.20.30.41'));
+    expect(addressFromWords(nat.rows, nat.outsideOf(again))).toBe('10.20.30.41');
+    nat.handleTimeout(at(2_000));
+    expect(nat.count).toBe(1);
+    expect(nat.findToClient(reply({}), at(2_000))).toBe(NAT.expired);
   });
 
   test('another proxy address of the same real address gets the next port', () => {
@@ -201,23 +218,34 @@ describe('the end of a session', () => {
     expect(nat.count).toBe(1);
   });
 
-  test('RST of one of two connections that share it does not end the other', () => {
+  test('data-plane 17.10: RST of one of two connections with the same port does not end the other', () => {
     const nat = new NatTable(1);
     send(nat, { destinationPort: 80 }, T0);
     send(nat, { destinationPort: 443 }, T0);
     send(nat, { destinationPort: 443, flags: TCP_FLAG.rst }, T0);
     nat.handleTimeout(at(2_000));
     expect(nat.count).toBe(1);
+    expect(nat.findToClient(reply({ sourcePort: 80 }), at(2_000))).toBeGreaterThanOrEqual(0);
+    expect(nat.findToClient(reply({ sourcePort: 443 }), at(2_000))).toBe(NAT.expired);
   });
 
   test('an ICMP error confirms and refreshes it', () => {
     const nat = new NatTable(1);
     const session = send(nat, {}, T0);
-    const about = { addresses: packet({ to: REAL }).addresses, transport: TRANSPORT.tcp };
-    expect(nat.findOfError(about, 40_000, at(50_000))).toBe(session);
+    expect(nat.findOfError(packet({ to: REAL }), at(50_000))).toBe(session);
     nat.handleTimeout(at(70_000));
     expect(nat.count).toBe(1);
-    expect(nat.findOfError(about, 40_001, at(50_000))).toBe(NAT.unknown);
+    expect(nat.findOfError(packet({ to: REAL, sourcePort: 40_001 }), at(50_000))).toBe(NAT.unknown);
+  });
+
+  test('an ICMP error of the client is about the reply it got, and keeps nothing alive', () => {
+    const nat = new NatTable(1);
+    const session = send(nat, {}, T0);
+    const about = packet({ from: PROXY, to: CLIENT, sourcePort: 443, destinationPort: 40_000 });
+    expect(nat.findOfClientError(about, at(50_000))).toBe(session);
+    expect(nat.findOfClientError(about, at(60_000))).toBe(NAT.unknown);
+    const other = packet({ from: PROXY, to: CLIENT, sourcePort: 80, destinationPort: 40_000 });
+    expect(nat.findOfClientError(other, at(1))).toBe(NAT.unknown);
   });
 
   test('an expired tuple that is used again is live; untranslated use makes it unknown', () => {
@@ -256,11 +284,39 @@ describe('limits', () => {
     expect(send(nat, { to: ip('100.96.2.1') }, at(60_000))).toBeGreaterThanOrEqual(0);
   });
 
-  test('ports of one real address are searched for a while only', () => {
+  test('where all ports near the wanted one are taken, any other is found without looking at them all', () => {
     const nat = new NatTable(1);
-    for (let i = 0; i < 4096; i++) send(nat, { sourcePort: 1000 + i }, T0);
-    expect(send(nat, { sourcePort: 1000, to: ip('100.96.0.2') }, T0)).toBe(NAT.exhausted);
-    expect(send(nat, { sourcePort: 1001, to: ip('100.96.0.2') }, T0)).toBeGreaterThanOrEqual(0);
+    for (let i = 0; i < 10_000; i++) send(nat, { sourcePort: 1000 + i }, T0);
+    const session = send(nat, { sourcePort: 1000, to: ip('100.96.0.2') }, T0);
+    const port = nat.outsidePortOf(session);
+    expect(port < 1000 || port >= 11_000).toBe(true);
+  });
+
+  test('a session costs at most 160 bytes, also just after the table has grown', () => {
+    const nat = new NatTable(1);
+    let worst = 0;
+    for (let i = 0; i < MAX_SESSIONS; i++) {
+      send(nat, { sourcePort: 1 + (i & 0x3fff) }, T0);
+      if (nat.count >= 1_000) worst = Math.max(worst, nat.bytes / nat.count);
+    }
+    expect(worst).toBeLessThanOrEqual(160);
+  });
+
+  test('a sweep in slices removes what a whole one removes, also what ended meanwhile', () => {
+    const nat = new NatTable(1);
+    for (let i = 0; i < 1_000; i++) send(nat, { sourcePort: 1 + i }, at(i < 500 ? 0 : 30_000));
+    const reset = { sourcePort: 1_000, flags: TCP_FLAG.rst };
+    let slices = 0;
+    for (let isFirst = true; nat.sweep(at(60_000), 100) <= 0; isFirst = false) {
+      if (isFirst) send(nat, { sourcePort: 501, flags: TCP_FLAG.rst }, at(60_000));
+      slices++;
+      expect(slices).toBeLessThan(1_000);
+    }
+    expect(slices).toBeGreaterThan(50);
+    expect(nat.count).toBe(499);
+    send(nat, reset, at(60_000));
+    nat.handleTimeout(at(61_000));
+    expect(nat.count).toBe(498);
   });
 });
 
@@ -272,7 +328,7 @@ describe('against the model', () => {
     remotePort: fc.constantFrom(80, 80, 80, 443),
     proxy: fc.constantFrom('100.96.0.1', '100.96.0.2'),
     real: fc.constantFrom('10.0.0.1', '10.0.0.2'),
-    flags: fc.constantFrom(16, 16, 16, 1, 4),
+    flags: fc.constantFrom(16, 16, 16, 1, 2, 4),
     wait: fc.constantFrom(1, 4_999, 5_000, 59_999, 60_000, 120_000, 900_000, 7_440_000),
   });
 
@@ -291,6 +347,7 @@ describe('against the model', () => {
             remotePort: isEcho ? port : remotePort,
             isFin: isTcp && flags === 1,
             isRst: isTcp && flags === 4,
+            isSyn: isTcp && flags === 2,
           };
           if (kind === 'wait') now += wait;
           if (kind === 'sweep') {

@@ -1,9 +1,10 @@
 // Who may reach what, over time (data-plane 2.3, 7.6): clients appear with their first authorization and go with their last one,
-// whatever their connection does in between. Time is the monotonic clock; wall-clock times of the portal are mapped to it once.
+// whatever their connection does in between. Time is the monotonic clock; wall-clock times of the portal are mapped to it once, when
+// they arrive: a step of the wall clock neither ends nor prolongs what was granted before.
 
 import type { ClientId, ResourceId } from '../../base/ids.ts';
 import type { Log } from '../../base/log.ts';
-import { earliest, type Instant, later, type UnixMillis, type WallClock } from '../../base/time.ts';
+import { earliest, type Instant, later, type UnixMillis, WallClock } from '../../base/time.ts';
 import { writeControlPacket } from '../../wire/control/p2p-control.ts';
 import type { ActiveAuthorization } from '../../wire/portal/common.ts';
 import type { CreateAuthorization } from '../../wire/portal/gateway-messages.ts';
@@ -18,6 +19,12 @@ import type { GatewayLink } from './link.ts';
 // Implementation
 /** NAT sessions are swept this often while there are any; their look-ups are exact without it. */
 const SWEEP_INTERVAL_MS = 1_000;
+/** Sessions looked at without a pause: well below a millisecond, so that packets do not wait for a large sweep. */
+const SWEEP_SLICE = 16_384;
+/** Packets have this long between two slices. */
+const SLICE_PAUSE_MS = 2;
+/** Clocks that are corrected gently differ by less; more is a step. */
+const CLOCK_STEP_MS = 1_000;
 
 export interface AccessDeps {
   readonly wide: GatewayWide;
@@ -32,21 +39,34 @@ export interface AccessDeps {
 export class Access {
   readonly clients: Clients;
   readonly #deps: AccessDeps;
+  #wallClock: WallClock;
   #lastSweep: Instant;
+  /** The clients whose NAT is still to be swept, while a sweep is under way. */
+  #sweep: Iterator<ClientPeer> | undefined;
+  #sweeping: ClientPeer | undefined;
+  #nextSlice: Instant;
   /** Cached; `dirty` after any change of authorizations. */
   #nextExpiry: Instant | undefined | 'dirty' = 'dirty';
 
   constructor(deps: AccessDeps, now: Instant) {
     this.#deps = deps;
     this.clients = new Clients(deps.wide.nextSeed());
+    this.#wallClock = deps.wallClock;
     this.#lastSweep = now;
+    this.#nextSlice = now;
   }
 
   handleTimeout(now: Instant): void {
     this.#expire(now);
-    if (now < later(this.#lastSweep, SWEEP_INTERVAL_MS)) return;
-    this.#lastSweep = now;
-    for (const client of this.clients) client.nat.handleTimeout(now);
+    this.#sweepSlice(now);
+  }
+
+  /** After a step, times of the portal are mapped by the clock as it is now (data-plane 7.7). */
+  handleWallClock(unixNow: UnixMillis, now: Instant): void {
+    const stepMs = unixNow - this.#wallClock.at(now);
+    if (Math.abs(stepMs) < CLOCK_STEP_MS) return;
+    this.#wallClock = new WallClock(now, unixNow);
+    this.#deps.log.info('the wall clock was stepped', { stepMs: Math.round(stepMs) });
   }
 
   pollTimeout(): Instant | undefined {
@@ -198,10 +218,30 @@ export class Access {
 
   /** `null`: never (data-plane 7.7). */
   #instantOf(expiresAt: UnixMillis | null): Instant | undefined {
-    return expiresAt === null ? undefined : this.#deps.wallClock.instantOf(expiresAt);
+    return expiresAt === null ? undefined : this.#wallClock.instantOf(expiresAt);
+  }
+
+  /** A part of the sweep over all NAT tables, if one is due. */
+  #sweepSlice(now: Instant): void {
+    if (!this.#sweep) {
+      if (now < later(this.#lastSweep, SWEEP_INTERVAL_MS)) return;
+      this.#lastSweep = now;
+      this.#sweep = this.clients[Symbol.iterator]();
+    } else if (now < this.#nextSlice) return;
+    for (let left = SWEEP_SLICE; left > 0; ) {
+      this.#sweeping ??= this.#sweep.next().value;
+      if (!this.#sweeping) {
+        this.#sweep = undefined;
+        return;
+      }
+      left = this.#sweeping.nat.sweep(now, left);
+      if (left > 0) this.#sweeping = undefined;
+    }
+    this.#nextSlice = later(now, SLICE_PAUSE_MS);
   }
 
   #nextSweep(): Instant | undefined {
+    if (this.#sweep) return this.#nextSlice;
     for (const { nat } of this.clients) {
       if (nat.pollTimeout() !== undefined) return later(this.#lastSweep, SWEEP_INTERVAL_MS);
     }

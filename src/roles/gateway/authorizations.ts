@@ -1,5 +1,5 @@
 // What one client may reach: its resources with their expiry, and the routing table made of them (data-plane 7). Every change
-// is effective for the next packet in both directions.
+// is effective for the next packet in both directions, and costs what the changed resource has, whatever else there is.
 
 import {
   familyOf,
@@ -32,7 +32,8 @@ export class Authorizations {
   readonly #resources = new ExpiringMap<ResourceId, Authorization>();
   readonly #routes = new RoutingTable();
   readonly #translations: Translations;
-  #internet: ResourceId | undefined;
+  /** Internet resources among them: one is enough. */
+  #internetCount = 0;
 
   constructor(translations: Translations) {
     this.#translations = translations;
@@ -63,7 +64,8 @@ export class Authorizations {
     if (known && known.resource.type !== resource.type) return 'type-changed';
     const authorization = known ? withFilters(known, resource) : authorizationOf(resource);
     this.#resources.set(resource.id, authorization, expiresAt);
-    this.#rebuild();
+    this.#route(resource.id, authorization);
+    if (!known && resource.type === 'internet') this.#internetCount++;
     return known ? 'updated' : 'created';
   }
 
@@ -73,15 +75,16 @@ export class Authorizations {
     if (!known) return 'unknown';
     if (known.resource.type !== resource.type) return 'type-changed';
     const expiresAt = this.#resources.expiryOf(resource.id);
-    this.#resources.set(resource.id, withFilters(known, resource), expiresAt);
-    this.#rebuild();
+    const authorization = withFilters(known, resource);
+    this.#resources.set(resource.id, authorization, expiresAt);
+    this.#route(resource.id, authorization);
     return 'updated';
   }
 
   revoke(id: ResourceId): boolean {
-    const isKnown = this.#resources.take(id) !== undefined;
-    if (isKnown) this.#rebuild();
-    return isKnown;
+    const known = this.#resources.take(id);
+    if (known) this.#unroute(id, known);
+    return known !== undefined;
   }
 
   /** False if the resource is unknown. */
@@ -91,18 +94,13 @@ export class Authorizations {
 
   /** Revokes and returns what is over. */
   takeExpired(now: Instant): ResourceId[] {
-    const expired = this.#resources.takeExpired(now).map(([id]) => id);
-    if (expired.length > 0) this.#rebuild();
-    return expired;
+    const expired = this.#resources.takeExpired(now);
+    for (const [id, authorization] of expired) this.#unroute(id, authorization);
+    return expired.map(([id]) => id);
   }
 
   get nextExpiry(): Instant | undefined {
     return this.#resources.nextExpiry;
-  }
-
-  /** Takes over the current translations. */
-  refreshRoutes(): void {
-    this.#rebuild();
   }
 
   /** Adds routes for translations that are new or belong to one more resource. */
@@ -133,7 +131,7 @@ export class Authorizations {
     rejectList: InternetRejectList,
   ): PolicyAnswer {
     const { family, words, index } = address;
-    if (this.#internet !== undefined && !isProxyWords(words, index)) {
+    if (this.#internetCount > 0 && !isProxyWords(words, index)) {
       return rejectList.rejects(family, words, index) ? 'internet-rejected' : 'allowed';
     }
     const route = this.#routes.find(address, flow.transport, flow.port);
@@ -141,14 +139,25 @@ export class Authorizations {
     return route.rules.allows(flow.transport, flow.port) ? 'allowed' : 'filtered';
   }
 
-  #rebuild(): void {
-    this.#routes.clear();
-    this.#internet = undefined;
-    for (const [resourceId, { resource, rules }] of this.#resources.entries()) {
-      if (resource.type === 'cidr') this.#routes.add(resource.address, { resourceId, rules });
-      if (resource.type === 'internet') this.#internet = resourceId;
-    }
-    this.addRoutes(this.#translations.values());
+  /** Adds or replaces the routes of one resource. */
+  #route(resourceId: ResourceId, authorization: Authorization): void {
+    const { rules } = authorization;
+    for (const network of this.#networksOf(resourceId, authorization))
+      this.#routes.add(network, { resourceId, rules });
+  }
+
+  #unroute(resourceId: ResourceId, authorization: Authorization): void {
+    for (const network of this.#networksOf(resourceId, authorization))
+      this.#routes.removeFrom(network, resourceId);
+    if (authorization.resource.type === 'internet') this.#internetCount--;
+  }
+
+  /** An Internet resource has no route: it is asked before the table (data-plane 3.3 step 9). */
+  *#networksOf(id: ResourceId, { resource }: Authorization): IterableIterator<IpNetwork> {
+    if (resource.type === 'cidr') yield resource.address;
+    if (resource.type !== 'dns') return;
+    for (const { proxy, resources } of this.#translations.values())
+      if (resources.has(id)) yield hostNetwork(proxy);
   }
 }
 

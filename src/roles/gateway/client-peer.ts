@@ -179,7 +179,7 @@ export class ClientPeer {
   ): Decision | Uint8Array {
     const about = this.#embedded;
     if (!parseEmbeddedPacket(view, packet, about)) return 'unsupported-icmp';
-    const session = this.nat.findOfError(about, about.sourcePort, now);
+    const session = this.nat.findOfError(about, now);
     if (session === NAT.expired) return 'expired-session';
     if (session >= 0 && !this.nat.isIdentity(session)) {
       const client = packet.version === 4 ? this.addresses.ipv4 : this.addresses.ipv6;

@@ -15,6 +15,7 @@ import type { GatewayCount } from './decisions.ts';
 import { applySetup, checkSetup, type DomainSetup } from './dns-nat.ts';
 import type { DomainSetups, FinishedSetup } from './domain-setups.ts';
 import type { GatewayEvent, ResolveResult } from './events.ts';
+import type { GatewayWide } from './gateway-wide.ts';
 import { type GatewayLink, wasTaken } from './link.ts';
 
 // Implementation
@@ -22,6 +23,7 @@ import { type GatewayLink, wasTaken } from './link.ts';
 const MIN_REFRESH_INTERVAL_MS = 1_000;
 
 export interface ControlDeps {
+  readonly wide: GatewayWide;
   readonly access: Access;
   readonly link: GatewayLink;
   readonly setups: DomainSetups;
@@ -112,7 +114,8 @@ export class ControlPackets {
       this.#answer(client, setup, 'inactive', now);
       return;
     }
-    const applied = applySetup(client, checked, result.addresses, now);
+    const { exceptions } = this.#deps.wide;
+    const applied = applySetup(client, checked, { addresses: result.addresses, exceptions }, now);
     const { addresses, refused } = applied;
     if (applied.wasReset) {
       counts.add('nat-resets');

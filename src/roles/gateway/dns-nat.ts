@@ -3,7 +3,7 @@
 // Beyond the reference: proxy addresses are validated, the pattern is checked before anything is resolved or forgotten
 // (data-plane 17.1, 17.2, 17.23), and a name cannot point back into the tunnel or at this host.
 
-import type { IpAddress } from '../../base/address.ts';
+import type { IpAddress, IpNetwork } from '../../base/address.ts';
 import { type ResourceId, resourceId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import { isProxyAddress, isSentinelAddress } from '../../wire/control/address-plan.ts';
@@ -57,29 +57,25 @@ export interface AppliedSetup {
 export function applySetup(
   client: ClientPeer,
   setup: DomainSetup,
-  addresses: readonly IpAddress[],
+  resolved: { readonly addresses: readonly IpAddress[]; readonly exceptions: readonly IpNetwork[] },
   now: Instant,
 ): AppliedSetup {
   const real: IpAddress[] = [];
   const refused: IpAddress[] = [];
-  for (const address of addresses) {
-    const usable = usableAddress(address);
+  for (const address of resolved.addresses) {
+    const usable = usableAddress(address, resolved.exceptions);
     if (usable === undefined) refused.push(address);
     else real.push(usable);
   }
   const { translations, authorizations, nat } = client;
   const wasReset = translations.isReassigned(setup.key, setup.proxies);
   if (wasReset) {
+    authorizations.removeRoutes(translations.values());
     translations.clear();
     nat.clear();
   }
-  const removed = translations.map(setup, real, now);
-  if (wasReset) {
-    authorizations.refreshRoutes();
-  } else {
-    authorizations.removeRoutes(removed);
-    authorizations.addRoutes(setup.proxies.flatMap((proxy) => translations.get(proxy) ?? []));
-  }
+  authorizations.removeRoutes(translations.map(setup, real, now));
+  authorizations.addRoutes(setup.proxies.flatMap((proxy) => translations.get(proxy) ?? []));
   client.notePolicyChanged();
   return { wasReset, addresses: real, refused };
 }

@@ -1,9 +1,9 @@
 // What all clients of a gateway share: its own tunnel addresses, the cache of policy answers, the Internet reject list. Hot path.
 
-import { type IpAddress, writeAddressWords } from '../../base/address.ts';
+import { type IpAddress, type IpNetwork, writeAddressWords } from '../../base/address.ts';
 import { viewOf } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
-import { InternetRejectList } from '../../proto/filter/reject-list.ts';
+import { InternetRejectList, laboratoryNetworks } from '../../proto/filter/reject-list.ts';
 import type { ParsedPacket } from '../../wire/ip/parsed-packet.ts';
 import { FlowCache } from './flow-cache.ts';
 import { isAddressOf } from './own-address.ts';
@@ -15,14 +15,20 @@ export interface TunnelAddresses {
 
 export class GatewayWide {
   readonly flows: FlowCache = new FlowCache();
+  readonly exceptions: readonly IpNetwork[];
   readonly #crypto: CryptoProvider;
   /** IPv4 at 0, IPv6 at 4. */
   readonly #own = new Int32Array(8);
   #addresses: TunnelAddresses | undefined;
-  #rejectList: InternetRejectList = new InternetRejectList();
+  #hostAddresses: readonly IpAddress[] = [];
+  #relayAddresses: readonly IpAddress[] = [];
+  #rejectList: InternetRejectList;
 
-  constructor(crypto: CryptoProvider) {
+  /** `exceptions`: special networks that names and Internet resources may lead to at this site. */
+  constructor(crypto: CryptoProvider, exceptions: readonly IpNetwork[] = []) {
     this.#crypto = crypto;
+    this.exceptions = exceptions;
+    this.#rejectList = new InternetRejectList({ exceptions });
   }
 
   /** `undefined` until the portal's first `init`. */
@@ -43,7 +49,17 @@ export class GatewayWide {
 
   /** Addresses of the gateway's host that no Internet resource covers. The caller renews all epochs. */
   setHostAddresses(addresses: readonly IpAddress[]): void {
-    this.#rejectList = new InternetRejectList(addresses);
+    this.#hostAddresses = addresses;
+    this.#renewRejectList();
+  }
+
+  /**
+   * Relays are on the Internet by definition. Where they have addresses for documentation, this is a laboratory, and these are its
+   * Internet. The caller renews all epochs.
+   */
+  setRelayAddresses(addresses: readonly IpAddress[]): void {
+    this.#relayAddresses = addresses;
+    this.#renewRejectList();
   }
 
   isOwn(packet: ParsedPacket, index: 0 | 4): boolean {
@@ -53,5 +69,12 @@ export class GatewayWide {
   /** Unpredictable, for hash tables. */
   nextSeed(): number {
     return viewOf(this.#crypto.randomBytes(4)).getInt32(0);
+  }
+
+  #renewRejectList(): void {
+    this.#rejectList = new InternetRejectList({
+      ownAddresses: this.#hostAddresses,
+      exceptions: [...this.exceptions, ...laboratoryNetworks(this.#relayAddresses)],
+    });
   }
 }

@@ -9,14 +9,14 @@
 // What the portal should hear is offered as `send-to-portal` events; the answer to an authorization always comes before its first
 // candidates (connectivity 4.3). While the portal is away, candidates are held back.
 
-import type { Endpoint } from '../../base/address.ts';
+import type { Endpoint, IpNetwork } from '../../base/address.ts';
 import type { ReceiveBatch, TunBatch } from '../../base/batch.ts';
 import { Counters } from '../../base/counters.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import type { InvariantError } from '../../base/errors.ts';
 import { type ClientId, clientId, peerId } from '../../base/ids.ts';
 import type { Log } from '../../base/log.ts';
-import { earliest, type Instant, type WallClock } from '../../base/time.ts';
+import { earliest, type Instant, type UnixMillis, type WallClock } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import { CandidateOutbox } from '../../link/candidate-outbox.ts';
 import type { NodeEvent } from '../../link/node-types.ts';
@@ -48,6 +48,8 @@ export interface GatewayDeps {
   readonly crypto: CryptoProvider;
   readonly wallClock: WallClock;
   readonly log: Log;
+  /** Special networks that names and Internet resources may lead to at this site all the same. */
+  readonly specialNetworks?: readonly IpNetwork[];
 }
 
 export class Gateway implements TunnelRole {
@@ -71,10 +73,12 @@ export class Gateway implements TunnelRole {
     const setups = this.#setups;
     this.#link = link;
     this.#log = log;
-    this.#wide = new GatewayWide(deps.crypto);
-    this.#access = new Access({ wide: this.#wide, link, setups, wallClock, log, events }, now);
+    const wide = new GatewayWide(deps.crypto, deps.specialNetworks);
+    this.#wide = wide;
+    this.#access = new Access({ wide, link, setups, wallClock, log, events }, now);
     const access = this.#access;
-    this.#control = new ControlPackets({ access, link, setups, counts: this.counts, log, events });
+    const { counts } = this;
+    this.#control = new ControlPackets({ wide, access, link, setups, counts, log, events });
     this.#traffic = new Traffic({
       link,
       clients: access.clients,
@@ -184,6 +188,11 @@ export class Gateway implements TunnelRole {
     return true;
   }
 
+  /** The wall clock shows this now; grants of the portal are times of it. To be called before each of its messages. */
+  handleWallClock(unixNow: UnixMillis, now: Instant): void {
+    this.#access.handleWallClock(unixNow, now);
+  }
+
   /** Addresses of the host: candidates of our own, and out of reach for Internet resources. */
   setLocalAddresses(addresses: readonly Endpoint[], now: Instant): void {
     this.#wide.setHostAddresses(addresses.map(({ address }) => address));
@@ -241,6 +250,8 @@ export class Gateway implements TunnelRole {
   #handleInit(init: GatewayInit, now: Instant): void {
     this.#events.push({ kind: 'flow-logs-configured', config: init.flowLogs });
     this.#link.updateRelays([], mergeRelays(init.relays), now);
+    this.#wide.setRelayAddresses(init.relays.map(({ addr }) => addr.address));
+    this.#access.renewPolicies();
     const { ipv4, ipv6 } = init.interface;
     this.#wide.setAddresses({ ipv4, ipv6 });
     this.#access.retain(init.authorizations, now);

@@ -154,6 +154,87 @@ describe('create_authorization', () => {
   });
 });
 
+describe('the clock (data-plane 7.7, P19)', () => {
+  test.each([1, -1])(
+    'DP-9: after a step of the wall clock by %i × 5 years grants end when the clock says so',
+    (sign) => {
+      const world = new GatewayWorld();
+      const stepMs = sign * 5 * 365 * 24 * HOUR;
+      world.authorize(cidr('old', '10.0.0.0/24'), { expiresIn: 60_000 });
+      world.advance(20_000);
+      world.gateway.handleWallClock(unixMillis(UNIX_ZERO + 20_000 + stepMs), world.now);
+      world.authorize(cidr('new', '10.0.1.0/24'), { expiresIn: 20_000 + stepMs + 60_000 });
+      world.advance(39_999);
+      expect([canReach(world, '10.0.0.1', 1), canReach(world, '10.0.1.1', 1)]).toEqual([
+        true,
+        true,
+      ]);
+      world.advance(1);
+      expect([canReach(world, '10.0.0.1', 1), canReach(world, '10.0.1.1', 1)]).toEqual([
+        false,
+        true,
+      ]);
+      world.advance(19_999);
+      expect(canReach(world, '10.0.1.1', 1)).toBe(true);
+      world.advance(1);
+      expect(canReach(world, '10.0.1.1', 1)).toBe(false);
+    },
+  );
+
+  test('a clock that is only slewed changes nothing', () => {
+    const world = new GatewayWorld();
+    world.gateway.handleWallClock(unixMillis(UNIX_ZERO + 999), world.now);
+    world.authorize(cidr('lan', '10.0.0.0/24'), { expiresIn: 60_000 });
+    world.advance(59_999);
+    expect(canReach(world, '10.0.0.1', 1)).toBe(true);
+    world.advance(1);
+    expect(canReach(world, '10.0.0.1', 1)).toBe(false);
+  });
+
+  test.each([
+    ['25 days', 25 * 24 * HOUR],
+    ['90 days', 90 * 24 * HOUR],
+    ['2^31 s', 2 ** 31 * 1_000],
+    ['the year 9999', 253_402_300_799_000 - UNIX_ZERO],
+  ])('DP-8: a grant for %s ends then and not before', (_, expiresIn) => {
+    const world = new GatewayWorld();
+    for (let i = 0; i < 300; i++) world.authorize(cidr(`r${i}`, '10.0.0.0/24'), { expiresIn });
+    world.advance(1_000);
+    expect(world.gateway.pollTimeout()).toBe(expiresIn);
+    world.advance(expiresIn - 1_001);
+    expect(canReach(world, '10.0.0.1', 1)).toBe(true);
+    world.advance(1);
+    expect(canReach(world, '10.0.0.1', 1)).toBe(false);
+  });
+});
+
+describe('the sweep', () => {
+  test('of many sessions is done in slices with pauses between them', () => {
+    const world = new GatewayWorld();
+    world.authorize(cidr('lan', '10.0.0.0/24'));
+    world.authorize(dns('db', 'db.test'));
+    world.setUp('db', 'db.test', ['100.96.0.1'], ['10.0.0.1']);
+    for (let port = 1; port <= 3_000; port++) {
+      const flow = { source: ip(ALICE.ipv4), destination: ip('100.96.0.1'), destinationPort: 443 };
+      world.fromClient(writeTcpPacket({ ...flow, sourcePort: port, flags: 2 }));
+    }
+    const sessions = (): number => world.gateway.snapshot().clients[0]?.natSessions ?? -1;
+    world.advance(60_000);
+    expect(sessions()).toBeGreaterThan(0);
+    let slices = 1;
+    for (; sessions() > 0; slices++) {
+      const next = world.gateway.pollTimeout() ?? Infinity;
+      expect(next - world.now).toBe(2);
+      world.advance(1);
+      const before = sessions();
+      world.advance(1);
+      expect(before - sessions()).toBeLessThan(1_100);
+    }
+    expect(slices).toBeGreaterThan(2);
+    expect(world.gateway.pollTimeout()).toBeUndefined();
+  });
+});
+
 describe('the end of an authorization', () => {
   test('expiry is inclusive and by resource', () => {
     const world = new GatewayWorld();

@@ -1,6 +1,6 @@
 // Which addresses of a resolved name may be real addresses (beyond the reference). Whoever controls a record under an allowed
 // pattern must not lead the gateway to its own loopback, to a link-local service such as a cloud's metadata, to other peers, or
-// to no single place. Checked at every refresh, on the address that is then used.
+// to no single place. Checked at every refresh, on the address that is then used. The owner of a site may list exceptions.
 
 import {
   type IpAddress,
@@ -26,8 +26,12 @@ const MAPPED = networks('::ffff:0:0/96');
 const NAT64 = networks('64:ff9b::/96');
 
 /** The address to use; an IPv4-mapped one is the IPv4 it contains. `undefined`: never. */
-export function usableAddress(address: IpAddress): IpAddress | undefined {
-  if (isIn(address, MAPPED)) return usableAddress(lastFourBytes(address));
+export function usableAddress(
+  address: IpAddress,
+  exceptions: readonly IpNetwork[],
+): IpAddress | undefined {
+  if (isIn(address, MAPPED)) return usableAddress(lastFourBytes(address), exceptions);
+  if (isIn(address, exceptions)) return address;
   if (isIn(address, NAT64) && isSpecial(lastFourBytes(address))) return undefined;
   return isSpecial(address) ? undefined : address;
 }

@@ -8,14 +8,18 @@ import {
   dns,
   GatewayWorld,
   icmp,
+  initPayload,
   internet,
   tcp,
+  UNIX_ZERO,
   udp,
 } from '../../../test/support/gateway-world.ts';
 import { checksumsAreRight, ip, parsed } from '../../../test/support/packets.ts';
 import { vector } from '../../../test/vectors/data-plane.ts';
-import { addressFromWords } from '../../base/address.ts';
+import { addressFromWords, endpoint } from '../../base/address.ts';
 import { toHex } from '../../base/bytes.ts';
+import { relayId } from '../../base/ids.ts';
+import { unixMillis } from '../../base/time.ts';
 import { writeControlPacket } from '../../wire/control/p2p-control.ts';
 import { refusalOf } from '../../wire/ip/icmp-error.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
@@ -246,9 +250,28 @@ describe('the order of data-plane 3.3', () => {
   test("9: addresses of the gateway's host are not the Internet", () => {
     const world = new GatewayWorld();
     world.authorize(internet('net'));
-    expect(outcome(world, packetTo('203.0.113.9', 'tcp', 22))).toBe('to 203.0.113.9');
-    world.gateway.setLocalAddresses([{ address: ip('203.0.113.9'), port: 1, key: '' }], world.now);
+    expect(outcome(world, packetTo('8.8.4.9', 'tcp', 22))).toBe('to 8.8.4.9');
+    world.gateway.setLocalAddresses([{ address: ip('8.8.4.9'), port: 1, key: '' }], world.now);
+    expect(outcome(world, packetTo('8.8.4.9', 'tcp', 22))).toMatch(/^unreachable/);
+    expect(outcome(world, packetTo('8.8.4.8', 'tcp', 22))).toBe('to 8.8.4.8');
+  });
+
+  test('9: addresses for documentation are the Internet where the relays have some', () => {
+    const world = new GatewayWorld();
+    world.authorize(internet('net'));
     expect(outcome(world, packetTo('203.0.113.9', 'tcp', 22))).toMatch(/^unreachable/);
+    const relay = {
+      type: 'turn' as const,
+      id: relayId('r'),
+      addr: endpoint(ip('203.0.113.21'), 3478),
+      username: 'u',
+      password: 'p',
+      expiresAt: unixMillis(UNIX_ZERO + 1e9),
+    };
+    const listed = [{ client: ALICE.id, resource: 'net', expiresIn: 1e9 }];
+    world.portal({ event: 'init', payload: { ...initPayload(listed), relays: [relay] } });
+    expect(outcome(world, packetTo('203.0.113.9', 'tcp', 22))).toBe('to 203.0.113.9');
+    expect(outcome(world, packetTo('198.51.100.9', 'tcp', 22))).toMatch(/^unreachable/);
   });
 
   test('9c, 9d: what no resource covers, and what no filter allows', () => {
