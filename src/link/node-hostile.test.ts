@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { mutate } from '../../test/fuzz/target.ts';
+import { Mutator } from '../../test/fuzz/engine/mutator.ts';
 import { udpPacket } from '../../test/support/inner-packets.ts';
 import {
   CLIENT,
@@ -14,7 +14,6 @@ import {
 import { ep } from '../../test/support/virtual-network.ts';
 import { endpoint, type IpAddress } from '../base/address.ts';
 import { relayId } from '../base/ids.ts';
-import { SeededRandom } from '../base/random.ts';
 import { instant, later } from '../base/time.ts';
 
 const PACKET = udpPacket('100.64.0.1', '10.0.0.5', 'hello');
@@ -57,12 +56,12 @@ describe('hostile datagrams', () => {
     world.client.send(GATEWAY, PACKET);
     world.run(1_000);
     const { gateway, network } = world;
-    const random = new SeededRandom(5);
+    const mutator = new Mutator(5, []);
     const recorded = network.sent.slice();
     const before = gateway.node.snapshot().tables;
     for (let round = 0; round < 5; round++) {
       for (const { source, payload } of recorded) {
-        const mutated = mutate(payload, () => random.next());
+        const mutated = mutator.mutated(payload);
         gateway.receive([{ source, destination: gateway.host, payload: mutated }], network.now);
       }
     }

@@ -5,11 +5,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { SeededRandom } from '../../src/base/random.ts';
-import { type FuzzTarget, mutate } from './target.ts';
+import { Mutator } from './engine/mutator.ts';
+import type { FuzzTarget } from './target.ts';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const MUTATIONS_PER_FILE = 200;
+/** In all, over the files of a corpus. */
+const MUTATIONS = { bytes: 500, operations: 100 };
 
 const files = readdirSync(join(HERE, 'targets')).filter((file) => file.endsWith('.ts'));
 const targets: FuzzTarget[] = await Promise.all(
@@ -18,19 +19,30 @@ const targets: FuzzTarget[] = await Promise.all(
 
 describe.each(targets.map((target) => [target.name, target] as const))('%s', (name, target) => {
   const folder = join(HERE, 'corpus', name);
-  const corpus = existsSync(folder) ? readdirSync(folder).sort() : [];
+  const corpus = (existsSync(folder) ? readdirSync(folder).sort() : []).map((file) =>
+    Uint8Array.from(readFileSync(join(folder, file))),
+  );
+  const attempt = (bytes: Uint8Array): void => {
+    target.run(bytes);
+    target.compare?.(bytes);
+  };
 
   it('has a corpus', () => {
     expect(corpus.length).toBeGreaterThan(0);
+    expect(files).toContain(`${name}.ts`);
   });
 
   it('survives the corpus, the empty input and mutations', () => {
-    const random = new SeededRandom(1);
-    target.run(new Uint8Array());
-    for (const file of corpus) {
-      const bytes = Uint8Array.from(readFileSync(join(folder, file)));
-      target.run(bytes);
-      for (let i = 0; i < MUTATIONS_PER_FILE; i++) target.run(mutate(bytes, () => random.next()));
+    attempt(new Uint8Array());
+    for (const bytes of corpus) attempt(bytes);
+    const mutator = new Mutator(1, []);
+    for (let i = 0; i < MUTATIONS[target.kind]; i++) {
+      const base = corpus[i % corpus.length];
+      const other = corpus[mutator.below(corpus.length)];
+      if (!base || !other) return;
+      mutator.load(base);
+      mutator.mutate(other);
+      attempt(mutator.buffer.slice(0, mutator.length));
     }
   });
 });

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { randomBelow, SeededRandom } from '../../src/base/random.ts';
 import { writeControlPacket } from '../../src/wire/control/p2p-control.ts';
 import { writeUdpPacket } from '../../src/wire/ip/write-packet.ts';
-import { mutate } from '../fuzz/target.ts';
+import { Mutator } from '../fuzz/engine/mutator.ts';
 import { ip } from '../support/packets.ts';
 import { type ClientMember, type GatewayMember, PairWorld } from '../support/pair-world.ts';
 import { basePolicy } from '../support/portal-bench.ts';
@@ -50,6 +50,7 @@ describe('from the network', () => {
   test('mutated copies of everything that was ever sent, from anywhere to anyone, end nothing', () => {
     const { world, alice, gateway } = lab();
     const random = new SeededRandom(11);
+    const mutator = new Mutator(11, []);
     const seen: Datagram[] = [...world.network.sent];
     const targets = ['198.51.100.20:52625', '192.0.2.10:52625', RELAY].map(ep);
     const sources = ['192.0.2.66:52625', '203.0.113.200:9', '198.51.100.20:52625', RELAY].map(ep);
@@ -59,7 +60,7 @@ describe('from the network', () => {
       const source = sources[randomBelow(random, sources.length)];
       if (!original || !destination || !source) throw new Error('no datagram');
       const isReplay = round % 4 === 0;
-      const payload = isReplay ? original.payload : mutate(original.payload, () => random.next());
+      const payload = isReplay ? original.payload : mutator.mutated(original.payload);
       world.network.send({ source, destination, payload });
       if (round % 50 === 0) world.run(25);
     }

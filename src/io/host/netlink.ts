@@ -124,7 +124,7 @@ export function netlinkCall(
   return readMessages(answer);
 }
 
-function readMessages(bytes: Uint8Array): NetlinkMessage[] {
+export function readMessages(bytes: Uint8Array): NetlinkMessage[] {
   const messages: NetlinkMessage[] = [];
   const view = viewOf(bytes);
   for (let offset = 0; offset + HEADER_LENGTH <= bytes.length; ) {

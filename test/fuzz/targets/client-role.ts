@@ -26,6 +26,7 @@ import { Operations } from '../operations.ts';
 import { anyPacketOf } from '../packets.ts';
 
 export const name = 'client-role';
+export const kind = 'operations';
 
 const MAX_OPERATIONS = 32;
 const RESOURCES = [

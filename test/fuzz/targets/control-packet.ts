@@ -8,8 +8,13 @@ import {
 } from '../../../src/wire/control/p2p-control.ts';
 
 export const name = 'control-packet';
+export const kind = 'bytes';
 
 export function run(bytes: Uint8Array): void {
+  if (isControlPacket(viewOf(bytes), 0, bytes.length)) parseControlPacket(bytes);
+}
+
+export function compare(bytes: Uint8Array): void {
   if (!isControlPacket(viewOf(bytes), 0, bytes.length)) return;
   const event = parseControlPacket(bytes);
   if (!event) return;

@@ -3,8 +3,13 @@
 import { parseDnsMessage, writeDnsMessage } from '../../../src/wire/dns/message.ts';
 
 export const name = 'dns-message';
+export const kind = 'bytes';
 
 export function run(bytes: Uint8Array): void {
+  parseDnsMessage(bytes);
+}
+
+export function compare(bytes: Uint8Array): void {
   const message = parseDnsMessage(bytes);
   if (!message) return;
   const written = writeDnsMessage(message);

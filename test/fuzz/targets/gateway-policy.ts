@@ -17,6 +17,7 @@ import {
 import { parsed } from '../../support/packets.ts';
 
 export const name = 'gateway-policy';
+export const kind = 'operations';
 
 export function run(input: Uint8Array): void {
   const world = new GatewayWorld();

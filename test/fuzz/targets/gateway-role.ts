@@ -28,6 +28,7 @@ import { Operations } from '../operations.ts';
 import { anyPacketOf } from '../packets.ts';
 
 export const name = 'gateway-role';
+export const kind = 'operations';
 
 const MAX_OPERATIONS = 32;
 const CLIENTS = [ALICE, BOB];

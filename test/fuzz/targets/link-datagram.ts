@@ -6,6 +6,7 @@ import { RelayMachine } from '../../support/relay-machine.ts';
 import { ep, VirtualNetwork } from '../../support/virtual-network.ts';
 
 export const name = 'link-datagram';
+export const kind = 'bytes';
 
 const STRANGER = ep('203.0.113.66:3478');
 

@@ -8,6 +8,7 @@ import { parseRetryAfter } from '../../../src/proto/phoenix/retry-after.ts';
 import { writeUserAgent } from '../../../src/proto/phoenix/user-agent.ts';
 
 export const name = 'phoenix-url';
+export const kind = 'bytes';
 
 export function run(bytes: Uint8Array): void {
   const text = utf8Decode(bytes);

@@ -6,6 +6,7 @@ import { formatFaults, loadPolicyText } from '../../../src/io/portal/policy-file
 import { MemoryStore } from '../../../src/roles/portal/store.ts';
 
 export const name = 'policy-file';
+export const kind = 'bytes';
 
 const crypto = createSeededCrypto(1);
 

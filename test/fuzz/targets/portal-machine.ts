@@ -6,6 +6,7 @@ import { utf8Decode } from '../../../src/base/bytes.ts';
 import { PortalBench, R3 } from '../../support/portal-bench.ts';
 
 export const name = 'portal-machine';
+export const kind = 'operations';
 
 export function run(bytes: Uint8Array): void {
   const text = utf8Decode(bytes);

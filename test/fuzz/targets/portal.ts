@@ -23,8 +23,19 @@ const SETS = [
 ] as unknown as AnySet[];
 
 export const name = 'portal';
+export const kind = 'bytes';
 
 export function run(bytes: Uint8Array): void {
+  const text = utf8Decode(bytes);
+  if (text === undefined) return;
+  const parsed = parseFrame(text);
+  if (parsed.kind !== 'frame') return;
+  const { event, payload } = parsed.frame;
+  parseControl(parsed.frame);
+  for (const set of SETS) set.parse(event, payload);
+}
+
+export function compare(bytes: Uint8Array): void {
   const text = utf8Decode(bytes);
   if (text === undefined) return;
   parseIngestToken(text);

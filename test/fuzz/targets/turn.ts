@@ -7,6 +7,7 @@ import type { SentMessage } from '../../support/turn-world.ts';
 import { PEER, PEER_V6, parsed, TurnWorld } from '../../support/turn-world.ts';
 
 export const name = 'turn';
+export const kind = 'operations';
 
 /** A replay of the corpus has to stay short. */
 const MAX_OPERATIONS = 12;

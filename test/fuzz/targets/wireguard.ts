@@ -16,6 +16,7 @@ import {
 import { Pair } from '../../support/wireguard-pair.ts';
 
 export const name = 'wireguard';
+export const kind = 'bytes';
 
 const crypto = createNodeCrypto();
 const gatewayPublicKey = crypto.x25519PublicKey(
