@@ -17,6 +17,12 @@ export const AS_NOBODY: readonly string[] = [
   ...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'],
   ...['env', 'HOME=/tmp', `PATH=${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`],
 ];
+/** Before a command: without the tables of names that a bare Debian lacks (they are the package netbase). */
+export const WITHOUT_NETBASE: readonly string[] = [
+  ...['unshare', '--mount', 'sh', '-ec'],
+  'for f in protocols services; do if [ -e /etc/$f ]; then mount --bind /dev/null /etc/$f; fi; done; exec "$@"',
+  'sh',
+];
 const OWNERS = '/run/firezone-lab';
 const POLL_MS = 50;
 const TIMEOUT_MS = 60_000;

@@ -35,6 +35,9 @@ export interface RouterRules {
 
 // Implementation
 const TABLE = 'inet lab';
+/** By number: a bare Debian has no `/etc/protocols`, and nft knows no names without it. */
+const ICMP = 1;
+const ICMPV6 = 58;
 
 export function routerRuleset(rules: RouterRules): string {
   const isOpen = rules.kind === 'none';
@@ -45,7 +48,7 @@ table ${TABLE} {
     type filter hook input priority filter; policy drop;
     ct state established,related accept
     iifname { "lo", "lan" } accept
-    meta l4proto { icmp, ipv6-icmp } accept
+    meta l4proto { ${ICMP}, ${ICMPV6} } accept
   }
   chain forward {
     type filter hook forward priority filter; policy drop;
@@ -69,8 +72,8 @@ function forwardRules({ lossPercent = 0, relaysOnly = false }: RouterRules): rea
   const chance = lossPercent < 100 ? `numgen random mod 100 < ${Math.round(lossPercent)} ` : '';
   if (lossPercent > 0) rules.push(`iifname "lan" ${chance}counter drop`);
   if (relaysOnly) {
-    rules.push('iifname "lan" meta l4proto udp udp dport != 3478 counter drop');
-    rules.push('iifname "wan" meta l4proto udp udp sport != 3478 counter drop');
+    rules.push('iifname "lan" udp dport != 3478 counter drop');
+    rules.push('iifname "wan" udp sport != 3478 counter drop');
   }
   return rules;
 }

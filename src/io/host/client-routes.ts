@@ -26,6 +26,8 @@ const DEFAULT_TABLE = 0x2021fd02;
 
 // Implementation
 const FAMILIES: readonly IpFamily[] = [4, 6];
+/** By number: a bare Debian has no `/etc/protocols`. */
+const PROTOCOL_NUMBER = { tcp: 6, udp: 17 } as const;
 const PRIORITY = { bypass: 90, resources: 100, main: 200, internet: 300 } as const;
 
 export class RouteError extends FzError {
@@ -90,7 +92,7 @@ function rules(family: IpFamily, plan: RoutePlan): [string, string][] {
       .filter(({ address }) => familyOf(address) === family)
       .map(
         ({ address, port, protocol }) =>
-          `priority ${PRIORITY.bypass} to ${address} ipproto ${protocol} dport ${port} lookup main`,
+          `priority ${PRIORITY.bypass} to ${address} ipproto ${PROTOCOL_NUMBER[protocol]} dport ${port} lookup main`,
       ),
     `priority ${PRIORITY.resources} ${unmarked} lookup ${RESOURCE_TABLE}`,
     `priority ${PRIORITY.main} lookup main suppress_prefixlength 0`,
