@@ -15,10 +15,12 @@ import { assert } from '../base/errors.ts';
 import type { PeerId, RelayId } from '../base/ids.ts';
 import { earliest, type Instant } from '../base/time.ts';
 import type { Ecn, Transmit } from '../base/transmit.ts';
+import { CheckPacer } from '../proto/ice/check-pacer.ts';
 import { Connection } from './connection/connection.ts';
 import type { ConnectionState, ConnectionTerms } from './connection/connection-types.ts';
 import { Gathering } from './gathering.ts';
 import {
+  arrivalOfRun,
   datagramsOfRun,
   foreignDatagram,
   type ReceivedDatagram,
@@ -65,6 +67,7 @@ export class Node {
   readonly #dispatcher: Dispatcher;
   readonly #classifier: RunClassifier;
   readonly #signals = new Signalling();
+  readonly #pacer = new CheckPacer();
   readonly #gathering: Gathering;
   #identity: Identity;
   #packets: InnerPacket[] = [];
@@ -107,6 +110,7 @@ export class Node {
   handleOpened(batch: ReceiveBatch, now: Instant): void {
     const { datagrams } = batch;
     let touched: Connection | undefined;
+    let lastRun = -1;
     for (let index = 0; index < batch.datagramCount; index++) {
       const row = index * DATAGRAM.stride;
       const length = datagrams[row + DATAGRAM.length] ?? 0;
@@ -120,6 +124,11 @@ export class Node {
       const high = datagrams[row + DATAGRAM.counterHigh] ?? 0;
       const accepted = owner.acceptData(slot, low, high, length, now);
       datagrams[row + DATAGRAM.accepted] = accepted ? 1 : 0;
+      const run = datagrams[row + DATAGRAM.run] ?? 0;
+      if (run !== lastRun && accepted) {
+        lastRun = run;
+        this.#lookAtArrival(owner, slot, batch, run * RUN.stride, now);
+      }
       if (touched !== undefined && touched !== owner) this.#outlet.drainOutput(touched, now);
       touched = owner;
     }
@@ -337,6 +346,19 @@ export class Node {
     this.#outlet.drain(to, now);
   }
 
+  /** Hot, once per run: data that comes another way than ours goes may mean that the peer has moved (connectivity 14.15). */
+  #lookAtArrival(
+    owner: Connection,
+    slot: number,
+    batch: ReceiveBatch,
+    row: number,
+    now: Instant,
+  ): void {
+    if (this.#outlet.carries(slot, batch, row) || !owner.isDueForLook(now)) return;
+    const arrival = arrivalOfRun(batch, row, this.#relays);
+    if (arrival) owner.handleAuthentic(arrival, now);
+  }
+
   /** A row that no session takes: foreign to its run, forged, truncated, or its session went meanwhile. */
   #handleUnopened(batch: ReceiveBatch, row: number, now: Instant): void {
     switch (at(batch.datagrams, row + DATAGRAM.length)) {
@@ -366,7 +388,7 @@ export class Node {
     const index = this.#registry.takeIndex();
     const connection = new Connection(
       { ...terms, role, index, privateKey, publicKey, relay, allowLoopback },
-      this.#deps,
+      { ...this.#deps, pacer: this.#pacer },
       now,
     );
     this.#registry.add(connection);

@@ -13,6 +13,7 @@ import {
   parseCandidate,
 } from '../../src/proto/ice/candidate.ts';
 import type { IceRole } from '../../src/proto/ice/candidate-pair.ts';
+import type { CheckPacer } from '../../src/proto/ice/check-pacer.ts';
 import type { LocalCandidateInfo } from '../../src/proto/ice/local-candidates.ts';
 import type { IceState } from '../../src/proto/ice/nomination.ts';
 import { CLIENT_TIMING, GATEWAY_TIMING, type IceTiming } from '../../src/proto/ice/timing.ts';
@@ -33,7 +34,7 @@ export interface PeerOptions {
   readonly role?: IceRole;
   readonly timing?: IceTiming;
   readonly knowsRemote?: boolean;
-  readonly pacingMs?: number;
+  readonly pacer?: CheckPacer;
   readonly seed?: number;
 }
 
@@ -58,9 +59,12 @@ export class IcePeer {
         localCredentials: local,
         ...(options.knowsRemote === false ? {} : { remoteCredentials: remote }),
         timing: options.timing ?? (isClient ? CLIENT_TIMING : GATEWAY_TIMING),
-        pacingMs: options.pacingMs ?? 0,
       },
-      { crypto: createSeededCrypto(options.seed ?? (isClient ? 1 : 2)), log: SILENT_LOG },
+      {
+        crypto: createSeededCrypto(options.seed ?? (isClient ? 1 : 2)),
+        log: SILENT_LOG,
+        ...(options.pacer ? { pacer: options.pacer } : {}),
+      },
       network.now,
     );
     network.attach(this.host, options.nat, (datagram, now) => {

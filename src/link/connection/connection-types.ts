@@ -9,6 +9,7 @@ import type { Random } from '../../base/random.ts';
 import type { WallClock } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
 import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
+import type { CheckPacer } from '../../proto/ice/check-pacer.ts';
 import type { TunnelDropReason, TunnelSnapshot } from '../../proto/wireguard/tunnel.ts';
 import type { Path } from '../outbound/path.ts';
 import type { State } from './life-cycle.ts';
@@ -42,6 +43,8 @@ export interface ConnectionDeps {
   readonly aead: TransportAead;
   readonly wallClock: WallClock;
   readonly log: Log;
+  /** Of all checks of the node. */
+  readonly pacer: CheckPacer;
 }
 
 export type ConnectionState = State['kind'];

@@ -33,7 +33,7 @@ import type {
 import { IceFinder } from './ice-finder.ts';
 import { type FailureReason, LifeCycle } from './life-cycle.ts';
 import type { Arrival, OwnCandidate, PathFinder, RemoteCandidate } from './path-finder.ts';
-import { TUNNEL_TIMING } from './timing.ts';
+import { silenceLimitMs, TUNNEL_TIMING } from './timing.ts';
 
 // Specification
 
@@ -44,6 +44,8 @@ const PROACTIVE_HANDSHAKE_DEBOUNCE_MS = 20_000;
 
 /** How long after bulk data its timers (10 s and more) are looked at; saves doing so for each batch. */
 const MAX_DEADLINE_LAG_MS = 100;
+/** How often data that comes another way than ours goes is looked at. */
+const LOOK_INTERVAL_MS = 100;
 
 export class Connection implements Addressee {
   readonly id: PeerId;
@@ -62,6 +64,7 @@ export class Connection implements Addressee {
   readonly #life: LifeCycle;
   readonly #slots = new Set<number>();
   #lastProactiveHandshakeAt: Instant | undefined;
+  #nextLookAt: number = Number.NEGATIVE_INFINITY;
   #hasSession = false;
   #wasEstablished = false;
   #outgoing: Outgoing[] = [];
@@ -78,8 +81,8 @@ export class Connection implements Addressee {
     this.#log = deps.log.child('link.connection', { peer: config.id, index: config.index });
     this.#createdAt = now;
     this.#now = now;
-    this.#life = new LifeCycle(now);
-    this.#finder = new IceFinder(config, { crypto: deps.crypto, log: this.#log }, now);
+    this.#life = new LifeCycle(now, silenceLimitMs(config.role));
+    this.#finder = new IceFinder(config, { ...deps, log: this.#log }, now);
     this.#tunnel = new Tunnel(
       { ...TUNNEL_TIMING, ...config, connectionIndex: config.index },
       { ...deps, log: this.#log },
@@ -92,6 +95,7 @@ export class Connection implements Addressee {
   handleStun(message: StunMessage, arrival: Arrival, now: Instant): boolean {
     this.#advance(now);
     const accepted = this.#finder.handleStun(message, arrival, now);
+    if (accepted) this.#life.noteHeard(now);
     this.#settle();
     return accepted;
   }
@@ -117,10 +121,11 @@ export class Connection implements Addressee {
   }
 
   /** One data message of the cold path: its packet, `undefined` for a keepalive, or why it was dropped. */
-  handleData(message: Uint8Array, now: Instant): Uint8Array | TunnelDropReason | undefined {
+  handleData(datagram: Datagram, now: Instant): Uint8Array | TunnelDropReason | undefined {
     this.#advance(now);
-    const outcome = this.#tunnel.handleData(message, now);
+    const outcome = this.#tunnel.handleData(datagram.bytes, now);
     if (outcome.kind === 'packet') this.#noteActivity();
+    if (outcome.kind !== 'dropped') this.handleAuthentic(datagram, now);
     this.#settle();
     if (outcome.kind === 'dropped') return outcome.reason;
     return outcome.kind === 'packet' ? outcome.bytes : undefined;
@@ -129,8 +134,26 @@ export class Connection implements Addressee {
   /** Hot: a data message that was opened in a batch. The owner calls `settle` once per batch. */
   acceptData(slot: number, low: number, high: number, length: number, now: Instant): boolean {
     if (!this.#tunnel.acceptCounter(slot, low, high, length, now)) return false;
+    this.#life.noteHeard(now);
     if (length > 0) this.#noteBulk(now);
     return true;
+  }
+
+  /** Hot: whether bulk data that came another way than ours goes is to be looked at; not with each run. */
+  isDueForLook(now: Instant): boolean {
+    if (now < this.#nextLookAt) return false;
+    this.#nextLookAt = now + LOOK_INTERVAL_MS;
+    return true;
+  }
+
+  /** Something only the peer can have sealed came this way, which need not be the way that ours goes (connectivity 14.15). */
+  handleAuthentic({ from, local }: Arrival, now: Instant): void {
+    this.#advance(now);
+    this.#life.noteHeard(now);
+    const { path } = this.#life;
+    if (path === undefined) return;
+    if (path.remote.key === from.key && path.local.key === local.key) return;
+    this.#finder.handleAuthentic({ from, local }, now);
   }
 
   /** In the order of connectivity 10. */
@@ -142,6 +165,7 @@ export class Connection implements Addressee {
     if (this.#life.goIdle(now)) this.#finder.setIdle(true, now);
     if (this.#life.hasNoCandidates(now)) return this.#fail('no-candidates');
     if (this.#life.isDisconnected(now)) return this.#fail('ice-disconnected');
+    if (this.#life.isSilent(now)) return this.#fail('peer-silent');
     this.#tunnel.handleTimeout(now);
     this.#settle();
   }
@@ -188,6 +212,7 @@ export class Connection implements Addressee {
   reuse(now: Instant): readonly OwnCandidate[] {
     this.#advance(now);
     this.#log.info('connection reused', { state: this.state });
+    this.#life.noteHeard(now);
     this.#noteActivity();
     if (this.#config.role === 'client') this.#startHandshake();
     this.#settle();
@@ -386,6 +411,7 @@ export class Connection implements Addressee {
     if (outcome.kind === 'reply') {
       const payload = outcome.datagram;
       this.#outgoing.push({ local, remote: from, payload, ecn: 0, isRelayed: false });
+      this.handleAuthentic({ from, local }, this.#now);
     }
     this.#settle();
     return outcome.kind === 'dropped' ? outcome.reason : undefined;

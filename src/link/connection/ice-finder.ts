@@ -30,7 +30,7 @@ export class IceFinder implements PathFinder {
 
   constructor(
     config: ConnectionConfig,
-    deps: Pick<ConnectionDeps, 'crypto'> & { readonly log: Log },
+    deps: Pick<ConnectionDeps, 'crypto' | 'pacer'> & { readonly log: Log },
     now: Instant,
   ) {
     this.#role = config.role;
@@ -49,6 +49,10 @@ export class IceFinder implements PathFinder {
 
   handleStun(message: StunMessage, { from, local }: Arrival, now: Instant): boolean {
     return this.#agent.handleStun(message, { source: from, local }, now);
+  }
+
+  handleAuthentic({ from, local }: Arrival, now: Instant): void {
+    this.#agent.handleData({ source: from, local }, now);
   }
 
   handleTimeout(now: Instant): void {

@@ -5,7 +5,7 @@
 //       │                        ▲    └──────── user data, candidates, reuse ◀──┘
 //       │ no candidate 10 s      │
 //       ▼                        │  failed also: ICE disconnected for 2 s, WireGuard expired
-//     failed ◀───────────────────┘
+//     failed ◀───────────────────┘  or, for a gateway, its peer silent for 250 s
 
 import { earliest, type Instant, later } from '../../base/time.ts';
 import type { IceState } from '../../proto/ice/nomination.ts';
@@ -18,7 +18,12 @@ const DISCONNECT_TIMEOUT_MS = 2_000;
 const MAX_IDLE_MS = 20_000;
 const MAX_BUFFERED_DATAGRAMS = 128;
 
-export type FailureReason = 'no-candidates' | 'ice-disconnected' | 'wireguard-expired';
+export type FailureReason =
+  | 'no-candidates'
+  | 'ice-disconnected'
+  | 'wireguard-expired'
+  /** Neither STUN nor WireGuard of the peer for so long that it must have given up itself (connectivity 14.22). */
+  | 'peer-silent';
 
 export type State =
   /** Datagrams of the tunnel wait for a path; of too many the oldest go (connectivity 4.11). */
@@ -32,8 +37,13 @@ export class LifeCycle {
   #iceState: IceState = 'new';
   #candidateDeadline: Instant | undefined;
   #disconnectDeadline: Instant | undefined;
+  readonly #silenceLimitMs: number;
+  #heardAt: Instant;
 
-  constructor(now: Instant) {
+  /** `silenceLimitMs`: how long the peer may say nothing. */
+  constructor(now: Instant, silenceLimitMs: number = Number.POSITIVE_INFINITY) {
+    this.#heardAt = now;
+    this.#silenceLimitMs = silenceLimitMs;
     this.#candidateDeadline = later(now, CANDIDATE_TIMEOUT_MS);
   }
 
@@ -47,6 +57,11 @@ export class LifeCycle {
   /** The peer is there: it signalled a candidate. */
   noteRemoteCandidate(): void {
     this.#candidateDeadline = undefined;
+  }
+
+  /** Hot: something authentic of the peer came. */
+  noteHeard(now: Instant): void {
+    this.#heardAt = now;
   }
 
   /** Hot: user data went either way; true if the connection was idle. Keepalives and STUN do not count. */
@@ -110,12 +125,22 @@ export class LifeCycle {
     return isDue(this.#disconnectDeadline, now);
   }
 
+  isSilent(now: Instant): boolean {
+    return now >= later(this.#heardAt, this.#silenceLimitMs);
+  }
+
   fail(reason: FailureReason): void {
     this.#state = { kind: 'failed', reason };
   }
 
   pollTimeout(): Instant | undefined {
-    return earliest(this.#candidateDeadline, this.#disconnectDeadline, this.#idleDeadline());
+    const silence = later(this.#heardAt, this.#silenceLimitMs);
+    return earliest(
+      this.#candidateDeadline,
+      this.#disconnectDeadline,
+      this.#idleDeadline(),
+      silence === Number.POSITIVE_INFINITY ? undefined : silence,
+    );
   }
 
   get kind(): State['kind'] {

@@ -54,6 +54,8 @@ export interface FinderSnapshot {
 export interface PathFinder {
   /** A Binding request, or a response to one of our requests; false: refused, and counted. */
   handleStun(message: StunMessage, arrival: Arrival, now: Instant): boolean;
+  /** Something that only the peer can have sealed came this way: it may have moved (connectivity 14.15). */
+  handleAuthentic(arrival: Arrival, now: Instant): void;
   handleTimeout(now: Instant): void;
   /** The candidate to signal if it is new. */
   addLocal(info: LocalCandidateInfo, now: Instant): OwnCandidate | undefined;

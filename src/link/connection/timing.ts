@@ -26,6 +26,14 @@ export const TUNNEL_TIMING: TimerConfig = {
   rekeyTimeoutMs: 5_000,
 };
 
+// Implementation
+
+/**
+ * Nothing authentic of a client for this long, and it is gone (connectivity 14.22; otherwise 540 s): the slowest client, an idle one of
+ * the earliest generation, gives its last pair up after 240 s without an answer and speaks every 60 s until then.
+ */
+const SILENT_CLIENT_MS = 250_000;
+
 const TIMINGS: Readonly<Record<LinkRole, ConnectionTimings>> = {
   client: { active: CLIENT_TIMING, idle: CLIENT_IDLE_TIMING },
   gateway: { active: GATEWAY_TIMING, idle: GATEWAY_IDLE_TIMING },
@@ -33,4 +41,9 @@ const TIMINGS: Readonly<Record<LinkRole, ConnectionTimings>> = {
 
 export function timingsOf(role: LinkRole): ConnectionTimings {
   return TIMINGS[role];
+}
+
+/** How long a peer may be silent; a client notices by its checks instead. */
+export function silenceLimitMs(role: LinkRole): number {
+  return role === 'gateway' ? SILENT_CLIENT_MS : Number.POSITIVE_INFINITY;
 }

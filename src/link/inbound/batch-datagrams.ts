@@ -5,7 +5,10 @@ import { addressFromWords, type Endpoint, endpoint } from '../../base/address.ts
 import { DATAGRAM, type ReceiveBatch, RUN } from '../../base/batch.ts';
 import { at } from '../../base/bytes.ts';
 import type { Ecn } from '../../base/transmit.ts';
+import { channelAt } from '../../wire/turn/channel-data.ts';
 import type { Datagram } from '../connection/connection-types.ts';
+import type { Arrival } from '../connection/path-finder.ts';
+import type { Relays } from '../relays/relays.ts';
 
 export interface ReceivedDatagram extends Datagram {
   readonly ecn: Ecn;
@@ -31,6 +34,24 @@ export function foreignDatagram(batch: ReceiveBatch, row: number): ReceivedDatag
   const run = at(datagrams, row + DATAGRAM.run) * RUN.stride;
   const offset = at(datagrams, row + DATAGRAM.offset);
   return copied(batch, run, offset, at(datagrams, row + DATAGRAM.rawLength));
+}
+
+/** How the run at `row` came, seen from behind the relay that passed it on; `undefined` where that has gone. */
+export function arrivalOfRun(
+  batch: ReceiveBatch,
+  row: number,
+  relays: Relays,
+): Arrival | undefined {
+  const { runs, view } = batch;
+  if (at(runs, row + RUN.headerLength) === 0) {
+    return {
+      from: endpointAt(runs, row + RUN.remote),
+      local: endpointAt(runs, row + RUN.local),
+    };
+  }
+  const relay = relays.findByWords(runs, row + RUN.remote);
+  const ends = relay?.allocation.peerOfChannel(channelAt(view, at(runs, row + RUN.offset)));
+  return ends && { from: ends.peer, local: ends.relayed };
 }
 
 function copied(

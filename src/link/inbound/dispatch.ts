@@ -197,7 +197,7 @@ export function deliver(arrival: Delivery, now: Instant): DeliveryOutcome {
     case 'cookie-reply':
       return to.handleCookieReply(datagram, now);
     case 'data':
-      return to.handleData(datagram.bytes, now);
+      return to.handleData(datagram, now);
   }
 }
 

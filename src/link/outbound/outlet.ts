@@ -1,7 +1,7 @@
 // What comes out of connections: datagrams to the wire, sessions into the slot table, paths into the cipher's rows, and the events that
 // the owner of the node hears of (connectivity 1 and 10).
 
-import type { TransportAead } from '../../base/batch.ts';
+import type { ReceiveBatch, TransportAead } from '../../base/batch.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import type { Connection } from '../connection/connection.ts';
@@ -69,6 +69,11 @@ export class Outlet {
     if (this.#paths.isUsable(slot)) return true;
     this.#paths.write(connection, now);
     return this.#paths.isUsable(slot);
+  }
+
+  /** Hot: whether the run at `row` came the way that the slot's datagrams go. */
+  carries(slot: number, batch: ReceiveBatch, row: number): boolean {
+    return this.#paths.carries(slot, batch, row);
   }
 
   /** The connection is gone. */

@@ -5,6 +5,7 @@ import type { CryptoProvider } from '../../base/crypto.ts';
 import type { Log } from '../../base/log.ts';
 import type { IceCredentials } from './binding-messages.ts';
 import type { IceRole } from './candidate-pair.ts';
+import type { CheckPacer } from './check-pacer.ts';
 import type { IceState } from './nomination.ts';
 import type { CandidateKind } from './priority.ts';
 import type { IceTiming } from './timing.ts';
@@ -15,8 +16,6 @@ export interface IceAgentConfig {
   /** May come later, by `setRemoteCredentials`. */
   readonly remoteCredentials?: IceCredentials;
   readonly timing: IceTiming;
-  /** Least time between two checks (Ta of RFC 8445 §14.2); 0, as the peers do it, if absent. */
-  readonly pacingMs?: number;
   /** Accept the peer's loopback candidates: for peers on one machine. */
   readonly allowLoopback?: boolean;
 }
@@ -24,6 +23,8 @@ export interface IceAgentConfig {
 export interface IceAgentDeps {
   readonly crypto: CryptoProvider;
   readonly log: Log;
+  /** Shared with all agents of this host; without one, all due checks go at once, as the peers do it. */
+  readonly pacer?: CheckPacer;
 }
 
 /** Where a message came from and what it was sent to: our host address, or our relayed address. */

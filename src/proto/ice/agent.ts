@@ -7,12 +7,13 @@
 //
 // It gathers nothing and signals nothing: who owns it hands candidates in and carries what comes out.
 
+import { familyOf } from '../../base/address.ts';
 import { viewOf } from '../../base/bytes.ts';
 import { Counters } from '../../base/counters.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import { assert } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Instant } from '../../base/time.ts';
+import { earliest, type Instant } from '../../base/time.ts';
 import {
   findAttribute,
   STUN_METHOD,
@@ -39,6 +40,7 @@ import {
 } from './binding-messages.ts';
 import type { IceCandidate } from './candidate.ts';
 import type { CandidatePair, CheckAttempt, IceRole } from './candidate-pair.ts';
+import type { CheckPacer } from './check-pacer.ts';
 import { Checklist } from './checklist.ts';
 import { HeldRequests } from './held-requests.ts';
 import {
@@ -47,8 +49,9 @@ import {
   LocalCandidates,
 } from './local-candidates.ts';
 import { chooseBetterPair, type IceState, iceState } from './nomination.ts';
-import { candidatePriority } from './priority.ts';
+import { candidatePriority, localPreference } from './priority.ts';
 import { type RemoteCandidate, RemoteCandidates, type RemoteRefusal } from './remote-candidates.ts';
+import { Roaming } from './roaming.ts';
 import { type IceAgentSnapshot, snapshotOfPair } from './snapshot.ts';
 import { type IceTiming, isValidTiming, unansweredLifetimeMs } from './timing.ts';
 
@@ -56,10 +59,12 @@ export class IceAgent {
   readonly #localCredentials: IceCredentials;
   readonly #crypto: CryptoProvider;
   readonly #log: Log;
+  readonly #pacer: CheckPacer | undefined;
   readonly #locals: LocalCandidates;
   readonly #remotes: RemoteCandidates;
   readonly #checklist: Checklist;
   readonly #held = new HeldRequests();
+  readonly #roaming = new Roaming();
   readonly #counters = new Counters<IceDropReason>();
   #remoteCredentials: IceCredentials | undefined;
   #role: IceRole;
@@ -67,6 +72,8 @@ export class IceAgent {
   #tieBreaker: bigint;
   #state: IceState = 'new';
   #selected: CandidatePair | undefined;
+  /** When our turn is to send a check that nobody waits for. */
+  #turn: Instant | undefined;
   #transmits: IceTransmit[] = [];
   #events: IceEvent[] = [];
   #now: Instant;
@@ -77,12 +84,13 @@ export class IceAgent {
     this.#remoteCredentials = config.remoteCredentials;
     this.#crypto = deps.crypto;
     this.#log = deps.log;
+    this.#pacer = deps.pacer;
     this.#role = config.role;
     this.#timing = config.timing;
     this.#tieBreaker = this.#drawTieBreaker();
     this.#locals = new LocalCandidates(config.localCredentials.ufrag);
     this.#remotes = new RemoteCandidates(config.allowLoopback ?? false);
-    this.#checklist = new Checklist(config.role, config.timing, config.pacingMs ?? 0);
+    this.#checklist = new Checklist(config.role, config.timing);
     this.#now = now;
   }
 
@@ -101,9 +109,21 @@ export class IceAgent {
     if (!this.#remoteCredentials) return;
     for (;;) {
       const pair = this.#checklist.nextDue(this.#now);
-      if (!pair) return;
+      if (!pair || !this.#isTurnOf(pair)) return;
       this.#sendCheck(pair, this.#remoteCredentials);
     }
+  }
+
+  /** Something that only the peer can have sent, other than STUN, came this way (connectivity 14.15). */
+  handleData(path: IcePath, now: Instant): void {
+    this.#advance(now);
+    if (!this.#selected) return;
+    const pair = this.#pairOfData(path, this.#selected);
+    if (pair && pair !== this.#selected && this.#roaming.ask(pair, this.#selected, this.#now)) {
+      pair.verify(this.#now);
+      this.#selected.verify(this.#now);
+    }
+    this.#settle();
   }
 
   /** The candidate to signal; `undefined` if it is known already, or redundant. */
@@ -186,7 +206,8 @@ export class IceAgent {
 
   pollTimeout(): Instant | undefined {
     if (this.#state === 'new') return this.#now;
-    return this.#remoteCredentials ? this.#checklist.nextDeadline() : undefined;
+    if (!this.#remoteCredentials) return undefined;
+    return earliest(this.#checklist.nextDeadline(this.#turn), this.#roaming.pollTimeout());
   }
 
   get state(): IceState {
@@ -309,6 +330,24 @@ export class IceAgent {
     this.#transmits.push({ local: path.local, remote: path.source, payload });
   }
 
+  #isTurnOf(pair: CandidatePair): boolean {
+    if (this.#pacer === undefined || pair.isUrgent) return true;
+    this.#turn ??= this.#pacer.reserve(this.#now);
+    if (this.#turn > this.#now) return false;
+    this.#turn = undefined;
+    return true;
+  }
+
+  /** As for a request (connectivity 5.11, steps 1, 4 and 5), with a priority of our own making. */
+  #pairOfData(path: IcePath, selected: CandidatePair): CandidatePair | undefined {
+    const local = this.#locals.findReceiver(path.local);
+    if (!local) return undefined;
+    const preference = localPreference('prflx', familyOf(path.source.address), 0, false);
+    const priority = candidatePriority('prflx', preference);
+    const remote = this.#remotes.findOrLearn(path.source, priority, this.#isPaired);
+    return remote && this.#checklist.pair(local, remote, selected, this.#now);
+  }
+
   /** RFC 8445 §7.2.4, the attributes of connectivity 5.10. */
   #sendCheck(pair: CandidatePair, remote: IceCredentials): void {
     const transactionId = this.#crypto.randomBytes(12);
@@ -350,12 +389,24 @@ export class IceAgent {
   #settle(): void {
     this.#checklist.prune(this.#now);
     if (this.#selected && !this.#checklist.has(this.#selected)) this.#selected = undefined;
+    this.#roam();
     const better = chooseBetterPair(this.#checklist.pairs, this.#role, this.#selected);
     if (better) this.#select(better);
     const state = iceState(this.#checklist.pairs, this.#locals.isEmpty || this.#remotes.isEmpty);
     if (state === this.#state) return;
     this.#state = state;
     this.#events.push({ kind: 'state', state });
+  }
+
+  #roam(): void {
+    const move = this.#roaming.decide(this.#selected, this.#now);
+    if (!move || !this.#checklist.has(move.to)) return;
+    for (const pair of this.#checklist.pairs) {
+      if (pair.heardAt >= move.since) continue;
+      pair.suspect();
+      pair.verify(this.#now);
+    }
+    if (move.to.nomination === 'none') move.to.nominate(this.#now);
   }
 
   #select(pair: CandidatePair): void {

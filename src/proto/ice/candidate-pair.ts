@@ -33,7 +33,7 @@ export const REQUEST_KEEPS_PAIR_MS = 15_000;
 
 /** Checks of the peer on one pair without any on another: a controlling side with traffic makes them in 7.5 s. */
 const ABANDONING_REQUESTS = 5;
-const NEVER = Number.NEGATIVE_INFINITY;
+const NEVER: Instant = instant(Number.NEGATIVE_INFINITY);
 
 // Implementation
 
@@ -52,6 +52,10 @@ export class CandidatePair {
   #nextCheckAt: Instant;
   #rtt: number | undefined;
   #triggered = 0;
+  #isTriggered = false;
+  #heardAt: Instant = NEVER;
+  #answeredAt: Instant = NEVER;
+  #isSuspect = false;
 
   constructor(
     local: LocalCandidate,
@@ -68,6 +72,7 @@ export class CandidatePair {
   /** A check was sent. Returns the attempt that is no longer remembered, if any. */
   noteCheck(id: string, role: IceRole, timing: IceTiming, now: Instant): readonly CheckAttempt[] {
     const isNominating = this.#nomination !== 'none';
+    this.#isTriggered = false;
     this.#attempts.push({ id, sentAt: now, isNominating, role, isAnswered: false });
     if (this.#nomination === 'nominated') this.#nomination = 'attempt';
     if (this.#checkState === 'waiting') this.#checkState = 'in-progress';
@@ -81,6 +86,8 @@ export class CandidatePair {
   noteSuccess(attempt: CheckAttempt, timing: IceTiming, now: Instant): void {
     if (!attempt.isAnswered) this.#rtt = now - attempt.sentAt;
     attempt.isAnswered = true;
+    this.#answeredAt = now;
+    this.#noteHeard(now);
     this.#checkState = 'succeeded';
     if (attempt.isNominating && this.#nomination !== 'none') this.#nomination = 'success';
     this.schedule(timing, now);
@@ -97,12 +104,25 @@ export class CandidatePair {
    * that a check like one that was lost may now come through; where it was not lost, it costs one datagram.
    */
   noteRequest(now: Instant): void {
+    this.#noteHeard(now);
     this.#requestsAt.push(now);
     if (this.#requestsAt.length > ABANDONING_REQUESTS) this.#requestsAt.shift();
     const isWanted = this.#checkState !== 'succeeded' && this.#triggered < MAX_TRIGGERED_CHECKS;
-    if (!isWanted || this.#attempts.length === 0 || now >= this.#nextCheckAt) return;
-    this.#nextCheckAt = now;
-    this.#triggered += 1;
+    if (!isWanted) return;
+    const isExtra = this.#attempts.length > 0 && now < this.#nextCheckAt;
+    if (isExtra) this.#triggered += 1;
+    this.#trigger(now);
+  }
+
+  /** Whether it works is to be known now; what was sent a moment ago is not repeated. */
+  verify(now: Instant): void {
+    const last = this.#attempts.at(-1);
+    if (last === undefined || last.isAnswered || last.sentAt < now) this.#trigger(now);
+  }
+
+  /** It does not carry the peer's data any more: it is not used until it is heard again. */
+  suspect(): void {
+    this.#isSuspect = true;
   }
 
   /** The nominating check jumps the queue. */
@@ -165,6 +185,25 @@ export class CandidatePair {
     return this.#nextCheckAt;
   }
 
+  /** Its next check does not wait for a turn: the peer is waiting for it. */
+  get isUrgent(): boolean {
+    return this.#isTriggered || this.#nomination === 'nominated';
+  }
+
+  get isSuspect(): boolean {
+    return this.#isSuspect;
+  }
+
+  /** When something of the peer, request or response, last came over it; never if infinitely long ago. */
+  get heardAt(): Instant {
+    return this.#heardAt;
+  }
+
+  /** When a check of ours was last answered. */
+  get answeredAt(): Instant {
+    return this.#answeredAt;
+  }
+
   get checkState(): CheckState {
     return this.#checkState;
   }
@@ -180,6 +219,16 @@ export class CandidatePair {
   /** Round trip of the last answered check, in milliseconds. */
   get rtt(): number | undefined {
     return this.#rtt;
+  }
+
+  #trigger(now: Instant): void {
+    this.#nextCheckAt = now;
+    this.#isTriggered = true;
+  }
+
+  #noteHeard(now: Instant): void {
+    this.#heardAt = now;
+    this.#isSuspect = false;
   }
 
   /** Unanswered attempts since the last answered one. */

@@ -2,7 +2,7 @@
 // §6.1.2). It forms, replaces, limits and prunes pairs and says which check is due; it does not write or read messages.
 
 import { type Endpoint, familyOf } from '../../base/address.ts';
-import { earliest, type Instant, later } from '../../base/time.ts';
+import { earliest, type Instant } from '../../base/time.ts';
 import { isIpv6LinkLocal } from './candidate.ts';
 import { CandidatePair, type CheckAttempt, type IceRole, pathOf } from './candidate-pair.ts';
 import type { LocalCandidate } from './local-candidates.ts';
@@ -20,15 +20,12 @@ export class Checklist {
   #pairs: CandidatePair[] = [];
   readonly #byPath = new Map<string, CandidatePair>();
   readonly #byTransaction = new Map<string, CandidatePair>();
-  readonly #pacingMs: number;
   #role: IceRole;
   #timing: IceTiming;
-  #lastCheckAt: Instant | undefined;
 
-  constructor(role: IceRole, timing: IceTiming, pacingMs: number) {
+  constructor(role: IceRole, timing: IceTiming) {
     this.#role = role;
     this.#timing = timing;
-    this.#pacingMs = pacingMs;
   }
 
   /**
@@ -89,18 +86,20 @@ export class Checklist {
     return dead.length;
   }
 
-  /** The pair to check now: a nominating check first, then by priority. */
+  /** The pair to check now: what the peer waits for first, then by priority. */
   nextDue(now: Instant): CandidatePair | undefined {
-    if (this.#pacedUntil !== undefined && this.#pacedUntil > now) return undefined;
     const due = this.#pairs.filter((pair) => pair.nextCheckAt <= now);
-    return due.find((pair) => pair.nomination === 'nominated') ?? due[0];
+    return (
+      due.find((pair) => pair.nomination === 'nominated') ??
+      due.find((pair) => pair.isUrgent) ??
+      due[0]
+    );
   }
 
   noteCheck(pair: CandidatePair, id: string, now: Instant): void {
     const forgotten = pair.noteCheck(id, this.#role, this.#timing, now);
     for (const attempt of forgotten) this.#byTransaction.delete(attempt.id);
     this.#byTransaction.set(id, pair);
-    this.#lastCheckAt = now;
   }
 
   findAttempt(id: string): { pair: CandidatePair; attempt: CheckAttempt } | undefined {
@@ -132,16 +131,14 @@ export class Checklist {
     this.#sort();
   }
 
-  nextDeadline(): Instant | undefined {
-    let check: Instant | undefined;
-    let expiry: Instant | undefined;
+  /** `turn`: checks that nobody waits for go at this time at the earliest. */
+  nextDeadline(turn: Instant | undefined): Instant | undefined {
+    let first: Instant | undefined;
     for (const pair of this.#pairs) {
-      check = earliest(check, pair.nextCheckAt);
-      expiry = earliest(expiry, pair.expiresAt(this.#timing));
+      const mustWait = turn !== undefined && !pair.isUrgent && pair.nextCheckAt < turn;
+      first = earliest(first, mustWait ? turn : pair.nextCheckAt, pair.expiresAt(this.#timing));
     }
-    const pacedUntil = this.#pacedUntil;
-    if (check !== undefined && pacedUntil !== undefined && pacedUntil > check) check = pacedUntil;
-    return earliest(check, expiry);
+    return first;
   }
 
   has(pair: CandidatePair): boolean {
@@ -158,12 +155,6 @@ export class Checklist {
 
   get transactionCount(): number {
     return this.#byTransaction.size;
-  }
-
-  /** Ta of RFC 8445 §14.2: 0 lets all due checks go at once. */
-  get #pacedUntil(): Instant | undefined {
-    if (this.#pacingMs === 0 || this.#lastCheckAt === undefined) return undefined;
-    return later(this.#lastCheckAt, this.#pacingMs);
   }
 
   #priorityOf(local: LocalCandidate, remote: RemoteCandidate): PairPriority {

@@ -22,10 +22,11 @@ export function chooseBetterPair(
   role: IceRole,
   selected: CandidatePair | undefined,
 ): CandidatePair | undefined {
+  const trusted = pairs.filter(({ isSuspect }) => !isSuspect);
   const usable =
     role === 'controlling'
-      ? pairs.filter(({ checkState }) => checkState === 'succeeded')
-      : inUseByPeer(pairs.filter(({ nomination }) => nomination !== 'none'));
+      ? trusted.filter(({ checkState }) => checkState === 'succeeded')
+      : inUseByPeer(trusted.filter(({ nomination }) => nomination !== 'none'));
   const [best] = usable;
   if (!best || best === selected) return undefined;
   const isEqual = selected && comparePairPriority(best.priority, selected.priority) === 0;

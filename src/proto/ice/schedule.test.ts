@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { IceWorld, type PeerOptions } from '../../../test/support/ice-world.ts';
 import { VirtualNetwork } from '../../../test/support/virtual-network.ts';
 import { instant } from '../../base/time.ts';
+import { CheckPacer } from './check-pacer.ts';
 import {
   CLIENT_IDLE_TIMING,
   CLIENT_TIMING,
@@ -137,8 +138,10 @@ describe('a changed timing', () => {
 });
 
 describe('pacing', () => {
-  it('spreads checks that are due together', () => {
-    const world = new IceWorld(new VirtualNetwork(), { ...CLIENT, pacingMs: 5 }, GATEWAY);
+  it('spreads checks that are due together once the burst is spent', () => {
+    const pacer = new CheckPacer();
+    for (let i = 0; i < 128; i++) expect(pacer.reserve(instant(0))).toBeLessThanOrEqual(0);
+    const world = new IceWorld(new VirtualNetwork(), { ...CLIENT, pacer }, GATEWAY);
     world.client.gather(CLIENT);
     for (const port of [1, 2, 3]) {
       world.client.agent.addRemoteCandidate(
@@ -156,9 +159,20 @@ describe('pacing', () => {
     world.runFor(100);
     expect(world.client.checks).toEqual([
       { at: 0, path: '198.51.100.1:52625>203.0.113.1:1' },
-      { at: 5, path: '198.51.100.1:52625>203.0.113.1:2' },
-      { at: 10, path: '198.51.100.1:52625>203.0.113.1:3' },
+      { at: 0.5, path: '198.51.100.1:52625>203.0.113.1:2' },
+      { at: 1, path: '198.51.100.1:52625>203.0.113.1:3' },
     ]);
+  });
+
+  it('does not hold up what the peer waits for', () => {
+    const pacer = new CheckPacer();
+    for (let i = 0; i < 10_000; i++) pacer.reserve(instant(0));
+    const world = IceWorld.connect(new VirtualNetwork(), CLIENT, { ...GATEWAY, pacer });
+    world.runFor(100);
+    // As in a world without pacing, but for the gateway's first check, which nobody waited for.
+    expect(world.client.events.find(({ kind }) => kind === 'nominated')?.at).toBe(20);
+    expect(world.gateway.events.find(({ kind }) => kind === 'nominated')?.at).toBe(30);
+    expect(world.gateway.checks.map(({ at }) => at)).toEqual([10, 30]);
   });
 });
 
