@@ -12,7 +12,7 @@ import {
   parseIp,
   parseNetwork,
 } from '../base/address.ts';
-import { addSwitch, parseAddress, parseApiUrl } from './options.ts';
+import { addSwitch, parseAddress, parseApiUrl, parseDuration } from './options.ts';
 import { SettingsError } from './program.ts';
 
 // Specification: relay 5.6.
@@ -20,6 +20,10 @@ const DEFAULT_LISTEN_PORT = 3478;
 const DEFAULT_LOWEST_PORT = 49_152;
 const DEFAULT_HIGHEST_PORT = 65_535;
 const DEFAULT_HEALTH_ADDRESS = '0.0.0.0:8080';
+
+// Implementation
+/** Clients hear from the portal, allocate elsewhere and migrate their connections within some seconds. */
+const DEFAULT_DRAIN_TIME = '10s';
 
 /** Settings that are well-formed and make no sense together. */
 export class RelaySettingsError extends SettingsError {
@@ -31,6 +35,12 @@ export interface RelaySettings {
   /** One for each public address, of the same family. */
   readonly bindAddresses: readonly IpAddress[];
   readonly listenPort: number;
+  /** TCP. */
+  readonly streamPorts: readonly number[];
+  /** Files; absent: no TLS. */
+  readonly certificate: { readonly cert: string; readonly key: string } | undefined;
+  /** How long a relay that is told to stop serves what it has. */
+  readonly drainMs: number;
   readonly ports: { readonly lowest: number; readonly highest: number };
   /** Absent: without portal. */
   readonly portal: { readonly apiUrl: string; readonly token: string } | undefined;
@@ -49,6 +59,10 @@ interface Flags {
   readonly bindIp4Addr: IpAddress;
   readonly bindIp6Addr: IpAddress;
   readonly listenPort: number;
+  readonly tcpPorts?: readonly number[];
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly drainTime: number;
   readonly lowestPort: number;
   readonly highestPort: number;
   readonly apiUrl?: string;
@@ -64,7 +78,14 @@ export function addRelayOptions(command: Command): () => RelaySettings {
   addPortalOptions(command);
   addAddressOptions(command);
   addPeerOptions(command);
+  addStreamOptions(command);
   command
+    .addOption(
+      new Option('--drain-time <duration>', 'how long SIGTERM lets clients move to another relay')
+        .env('FIREZONE_RELAY_DRAIN_TIME')
+        .default(parseDuration(DEFAULT_DRAIN_TIME), DEFAULT_DRAIN_TIME)
+        .argParser(parseDuration),
+    )
     .addOption(
       new Option('--health-check-addr <address>', 'address of the health listener')
         .env('HEALTH_CHECK_ADDR')
@@ -151,6 +172,26 @@ function addAddressOptions(command: Command): void {
     );
 }
 
+function addStreamOptions(command: Command): void {
+  command
+    .addOption(
+      new Option(
+        '--tcp-ports <ports>',
+        "TCP ports, separated by commas, or 'none'; default: the port that clients talk to",
+      )
+        .env('FIREZONE_RELAY_TCP_PORTS')
+        .argParser(parsePorts),
+    )
+    .addOption(
+      new Option('--tls-cert <file>', 'certificate (PEM): the TCP ports then take TLS, too').env(
+        'FIREZONE_RELAY_TLS_CERT',
+      ),
+    )
+    .addOption(
+      new Option('--tls-key <file>', 'key of the certificate (PEM)').env('FIREZONE_RELAY_TLS_KEY'),
+    );
+}
+
 function addPeerOptions(command: Command): void {
   command.addOption(
     new Option('--deny-peers <networks>', 'networks never to relay to, separated by commas')
@@ -179,10 +220,17 @@ function readSettings(command: Command, allowsLoopbackPeers: boolean): RelaySett
   if (token && flags.apiUrl === undefined) {
     throw new RelaySettingsError('a token needs a portal: set FIREZONE_API_URL');
   }
+  const { tlsCert, tlsKey } = flags;
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
+    throw new RelaySettingsError('TLS needs both a certificate and its key');
+  }
   return {
     publicAddresses: pairs.map(({ address }) => address),
     bindAddresses: pairs.map(({ bind }) => bind),
     listenPort: flags.listenPort,
+    streamPorts: flags.tcpPorts ?? [flags.listenPort],
+    certificate: tlsCert && tlsKey ? { cert: tlsCert, key: tlsKey } : undefined,
+    drainMs: flags.drainTime,
     ports: { lowest: flags.lowestPort, highest: flags.highestPort },
     portal: token && flags.apiUrl !== undefined ? { apiUrl: flags.apiUrl, token } : undefined,
     name: name || undefined,
@@ -209,6 +257,10 @@ function parsePort(text: string): number {
     throw new InvalidArgumentError('It must be a port from 1 to 65535.');
   }
   return port;
+}
+
+function parsePorts(text: string): readonly number[] {
+  return text === 'none' ? [] : text.split(',').map((part) => parsePort(part.trim()));
 }
 
 /** The text itself is the secret; the portal takes at most 255 characters (portal-protocol 9.1). */

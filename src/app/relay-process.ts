@@ -2,6 +2,7 @@
 // when it wants relays of its own. The sockets are open before the portal hears of the relay, so that nobody asks too early.
 
 import { networkInterfaces } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { familyOf, type IpAddress, parseIp } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -17,6 +18,7 @@ import {
   PlainRelaySockets,
   type RelaySocketFactory,
 } from '../io/relay/relay-sockets.ts';
+import { Certificate } from '../io/relay/stream-listener.ts';
 import {
   type ChannelEvent,
   DEFAULT_PARTITION_BUDGET_MS,
@@ -26,6 +28,7 @@ import { type NoParams, relayLoginUrl } from '../proto/phoenix/login-url.ts';
 import { Relay } from '../roles/relay/relay.ts';
 import { programVersion } from './program.ts';
 import type { RelaySettings } from './relay-config.ts';
+import { relayMetrics } from './relay-metrics.ts';
 
 // Specification
 /** relay 5.2: how clients recognise a relay that signs its errors. */
@@ -33,6 +36,7 @@ const SOFTWARE = 'firezone-relay; rev=xxxxxxxx';
 
 // Implementation
 const STATISTICS_MS = 10_000; // relay 5.6
+const DRAIN_POLL_MS = 100;
 
 export class RelayPortalError extends FzError {
   readonly code = 'FZ_ERR_RELAY_PORTAL';
@@ -43,6 +47,8 @@ export interface RunningRelay {
   /** Resolves when the relay cannot go on: the portal refuses it. Never rejects. */
   readonly failed: Promise<FzError>;
   snapshot(): unknown;
+  /** Leaves the portal and makes no allocation any more; resolves when the last one has ended or the time is over. */
+  drain(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -62,9 +68,13 @@ export async function startRelay(settings: RelaySettings, log: Log): Promise<Run
     { crypto: createNodeCrypto(), random, wallClock, log: log.child('relay.turn') },
   );
   const sockets = chooseSockets(settings, log);
+  const { cert, key } = settings.certificate ?? {};
+  const certificate = cert && key ? await Certificate.load(cert, key) : undefined;
   const loop = await RelayLoop.create(relay, {
     listen: settings.bindAddresses,
     listenPort,
+    streamPorts: settings.streamPorts,
+    ...(certificate && { certificate }),
     bind: settings.bindAddresses.map((bind, i) => allocationAddress(bind, publicAddresses[i])),
     sockets,
     log: log.child('relay.sockets'),
@@ -72,9 +82,11 @@ export async function startRelay(settings: RelaySettings, log: Log): Promise<Run
   const portal = new RelayPortal(relay, settings, { random, wallClock, log });
   const source = {
     notReady: () => portal.notReady(),
+    metrics: () => relayMetrics(relay.snapshot(), loop.streamSnapshot()),
     snapshot: () => ({
       relay: relay.snapshot(),
       loop: loop.counters.snapshot(),
+      streams: loop.streamSnapshot(),
       ...(sockets.kind === 'native' && { sockets: nativeCounters() }),
     }),
   };
@@ -87,11 +99,22 @@ export async function startRelay(settings: RelaySettings, log: Log): Promise<Run
   }
   portal.connect();
   const statistics = setInterval(() => logStatistics(relay, log), STATISTICS_MS);
-  log.info('Relay is listening', { port: listenPort, sockets: sockets.kind });
+  log.info('Relay is listening', {
+    port: listenPort,
+    tcp: loop.streamPorts.join(' '),
+    tls: certificate !== undefined,
+    sockets: sockets.kind,
+  });
   return {
     relay,
     failed: portal.failed,
     snapshot: source.snapshot,
+    async drain(): Promise<void> {
+      relay.drain();
+      await portal.close();
+      const giveUpAt = performance.now() + settings.drainMs;
+      while (relay.allocationCount > 0 && performance.now() < giveUpAt) await sleep(DRAIN_POLL_MS);
+    },
     async stop(): Promise<void> {
       clearInterval(statistics);
       health.close();
@@ -135,6 +158,7 @@ class RelayPortal {
   readonly #connection: PortalConnection<NoParams> | undefined;
   #onFailed: (error: FzError) => void = () => {};
   #onClosed: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
 
   constructor(relay: Relay, settings: RelaySettings, deps: PortalDeps) {
     this.#relay = relay;
@@ -153,13 +177,15 @@ class RelayPortal {
     return this.#connection && !this.#relay.isRegistered ? ['not registered with the portal'] : [];
   }
 
+  /** Once or more often. */
   close(): Promise<void> {
     const connection = this.#connection;
     if (!connection) return Promise.resolve();
-    return new Promise((resolve) => {
+    this.#closing ??= new Promise((resolve) => {
       this.#onClosed = resolve;
       connection.close();
     });
+    return this.#closing;
   }
 
   #create(

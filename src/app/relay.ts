@@ -1,5 +1,5 @@
 // `firezone-relay`: a TURN relay for Firezone's clients and gateways, with a portal or without one. Flags and environment are the
-// official relay's. SIGINT and SIGTERM end it at once: clients notice and move to another relay.
+// official relay's. SIGTERM lets clients move to another relay first, for a while; a second one, or SIGINT, ends it at once.
 
 import { Command } from 'commander';
 import { parseLogFilter } from '../io/log/log-filter.ts';
@@ -21,15 +21,21 @@ async function run(settings: RelaySettings): Promise<void> {
     format: settings.logFormat,
     filter: parseLogFilter(process.env['RUST_LOG']),
   });
-  const stopped = new Promise<undefined>((resolve) => {
-    process.once('SIGINT', () => resolve(undefined));
-    process.once('SIGTERM', () => resolve(undefined));
-  });
+  const interrupted = signal('SIGINT');
+  const terminated = signal('SIGTERM');
   const relay = await startRelay(settings, log);
-  const failure = await Promise.race([stopped, relay.failed]);
-  if (failure === undefined) log.info('Stopping');
+  const failure = await Promise.race([interrupted, terminated, relay.failed]);
+  if (failure === undefined) {
+    log.info('Stopping', { allocations: relay.relay.allocationCount });
+    const isUrgent = await Promise.race([interrupted.then(() => true), Promise.resolve(false)]);
+    if (!isUrgent) await Promise.race([relay.drain(), interrupted, signal('SIGTERM')]);
+  }
   await relay.stop();
   if (failure !== undefined) throw failure;
+}
+
+function signal(name: 'SIGINT' | 'SIGTERM'): Promise<undefined> {
+  return new Promise((resolve) => process.once(name, () => resolve(undefined)));
 }
 
 await runProgram(buildProgram());

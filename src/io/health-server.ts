@@ -1,5 +1,5 @@
 // The HTTP health listener of a role (operations 11.1, but telling the truth): /healthz while the process runs, /readyz once it can do
-// its work, and for callers on this machine /debug/state with a JSON snapshot of everything.
+// its work, /metrics for Prometheus where the role has some, and for callers on this machine /debug/state with a JSON snapshot of everything.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Endpoint } from '../base/address.ts';
@@ -14,6 +14,8 @@ export interface HealthSource {
   readonly notReady: () => readonly string[];
   /** Plain data for /debug/state. */
   readonly snapshot: () => unknown;
+  /** Text for /metrics (Prometheus exposition format 0.0.4); it names nobody. */
+  readonly metrics?: () => string;
 }
 
 export class HealthServer {
@@ -50,13 +52,18 @@ export class HealthServer {
 
 function answer(request: IncomingMessage, response: ServerResponse, source: HealthSource): void {
   const path = (request.url ?? '/').split('?')[0];
+  const metrics = path === '/metrics' ? source.metrics : undefined;
   const isKnown = path === '/healthz' || path === '/readyz' || path === '/debug/state';
-  if (!isKnown) return end(response, 404, '');
+  if (!isKnown && !metrics) return end(response, 404, '');
   if (request.method !== 'GET' && request.method !== 'HEAD') return end(response, 405, '');
   if (path === '/healthz') return end(response, 200, '');
   if (path === '/readyz') {
     const reasons = source.notReady();
     return end(response, reasons.length === 0 ? 200 : 503, reasons.map((r) => `${r}\n`).join(''));
+  }
+  if (metrics) {
+    response.setHeader('content-type', 'text/plain; version=0.0.4; charset=utf-8');
+    return end(response, 200, metrics());
   }
   // The state names peers and resources: it is for this machine only.
   if (!isLoopback(request.socket.remoteAddress)) return end(response, 403, '');

@@ -85,6 +85,7 @@ export class RelayMachine implements Participant {
   drain(now: Instant): void {
     const { server } = this;
     for (let command = server.pollCommand(); command; command = server.pollCommand()) {
+      if (command.kind === 'close-stream') continue;
       for (const family of command.families) {
         const socket = relaySocket(command.allocation, family);
         if (command.kind === 'open-sockets') {
@@ -98,7 +99,8 @@ export class RelayMachine implements Participant {
       if (command.kind === 'open-sockets') server.handleSocketsOpened(command.allocation, now);
     }
     for (let out = server.pollTransmit(); out; out = server.pollTransmit()) {
-      const { source = this.listen, destination, payload } = out;
+      const { destination, payload } = out;
+      const source = this.#sockets.get(out.socket) ?? this.listen;
       this.#network.send({ source, destination, payload });
     }
   }

@@ -1,7 +1,7 @@
 // Where the relay role meets the world: its sockets, the clock and one timer.
 //
-//   a socket is readable -- receive -- handleRuns -- forward the rows -- drain
-//   the timer ------------ handleTimeout --------------------------------- drain
+//   a socket or stream is readable -- receive -- handleRuns -- forward the rows -- drain
+//   the timer ---------------------- handleTimeout --------------------------------- drain
 //
 // Each source becomes one turn with one reading of the clock, limited so that none starves another: what is left makes its
 // socket readable again. Hot path: receiving and forwarding allocate nothing per datagram.
@@ -18,14 +18,22 @@ import { at, int32At } from '../../base/bytes.ts';
 import { Counters } from '../../base/counters.ts';
 import { FzError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { streamIdAt, streamIdOf } from '../../base/stream-endpoint.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
-import { listenSocket, relaySocket } from '../../proto/turn/server/channel-bindings.ts';
+import {
+  listenSocket,
+  relaySocket,
+  STREAM_SOCKET,
+} from '../../proto/turn/server/channel-bindings.ts';
 import { createForwardBatch, FORWARD } from '../../proto/turn/server/forwarding.ts';
-import type { TurnServerCommand } from '../../proto/turn/server/server-types.ts';
+import type { ServerTransmit, TurnServerCommand } from '../../proto/turn/server/server-types.ts';
 import type { Relay } from '../../roles/relay/relay.ts';
 import { monotonicNow } from '../clock.ts';
 import type { ForwardOrder, RelaySocket, RelaySocketFactory } from './relay-sockets.ts';
+import { RelayStreams } from './relay-streams.ts';
+import { type Certificate, StreamListener } from './stream-listener.ts';
+import type { TurnStream } from './turn-stream.ts';
 
 // Implementation
 /** What one receive of the add-on fills: 16 runs of 64 KiB. */
@@ -44,6 +52,10 @@ export interface RelayLoopOptions {
   /** Where to listen: at most one address of each family. */
   readonly listen: readonly IpAddress[];
   readonly listenPort: number;
+  /** TCP ports at the same addresses; one that cannot be bound is missing, with a line in the log. */
+  readonly streamPorts: readonly number[];
+  /** Serves TLS, too, on the TCP ports. */
+  readonly certificate?: Certificate;
   /** Where the sockets of allocations are bound: one address for each family listened on. */
   readonly bind: readonly IpAddress[];
   readonly sockets: RelaySocketFactory;
@@ -62,6 +74,8 @@ export class RelayLoop {
   readonly #forwards = createForwardBatch(FORWARD_ROWS);
   /** By socket number (`channel-bindings.ts`). */
   readonly #sockets: (RelaySocket | undefined)[] = [];
+  readonly #streams: RelayStreams;
+  readonly #listeners: StreamListener[] = [];
   /** The row being forwarded; one object for all. */
   readonly #order: Writable<ForwardOrder> = {
     run: 0,
@@ -82,6 +96,14 @@ export class RelayLoop {
   private constructor(relay: Relay, options: RelayLoopOptions) {
     this.#relay = relay;
     this.#options = options;
+    this.#streams = new RelayStreams({
+      onOpened: (stream, seen) => relay.handleStreamOpened(stream, seen, monotonicNow()),
+      onReadable: (stream) => this.#onStreamReadable(stream),
+      onClosed: (stream) => {
+        relay.handleStreamClosed(stream);
+        this.#drain();
+      },
+    });
   }
 
   /** Listens. Rejects with `RelayPortError`. */
@@ -94,8 +116,18 @@ export class RelayLoop {
         throw new RelayPortError(`cannot listen on ${endpoint(address, options.listenPort).key}`);
       }
       loop.#add(listenSocket(familyOf(address)), socket);
+      for (const port of options.streamPorts) await loop.#listenForStreams(address, port);
     }
     return loop;
+  }
+
+  /** TCP ports that are served. */
+  get streamPorts(): readonly number[] {
+    return [...new Set(this.#listeners.map(({ port }) => port))];
+  }
+
+  streamSnapshot(): Readonly<Record<string, number>> {
+    return this.#streams.snapshot();
   }
 
   /** Ports that the listening sockets got. */
@@ -106,8 +138,31 @@ export class RelayLoop {
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    this.#streams.close();
+    for (const listener of this.#listeners) listener.close();
     for (const socket of this.#sockets) socket?.close();
     this.#sockets.length = 0;
+  }
+
+  async #listenForStreams(address: IpAddress, port: number): Promise<void> {
+    const { certificate, log } = this.#options;
+    const listener = await StreamListener.open(address, port, certificate, (connection) => {
+      if (this.#isClosed) connection.socket.destroy();
+      else this.#streams.add(connection);
+      this.#drain();
+    });
+    if (listener) this.#listeners.push(listener);
+    else log.warn('Cannot listen for TCP', { address: endpoint(address, port).key });
+  }
+
+  #onStreamReadable(stream: TurnStream): void {
+    const now = monotonicNow();
+    for (let turn = 0; turn < BATCHES_PER_TURN; turn++) {
+      if (stream.receive(this.#batch) === 0) break;
+      this.#relay.handleRuns(this.#batch, STREAM_SOCKET, this.#forwards, now);
+      this.#forward();
+    }
+    this.#drain();
   }
 
   #add(number: number, socket: RelaySocket): void {
@@ -132,7 +187,7 @@ export class RelayLoop {
     order.paths = this.#relay.paths;
     for (let i = 0; i < count; i++) {
       const row = i * FORWARD.stride;
-      const socket = this.#sockets[int32At(rows, row + FORWARD.socket)];
+      const number = int32At(rows, row + FORWARD.socket);
       order.run = int32At(rows, row + FORWARD.run);
       order.first = int32At(rows, row + FORWARD.firstDatagram);
       order.count = int32At(rows, row + FORWARD.datagramCount);
@@ -140,14 +195,19 @@ export class RelayLoop {
       order.row = int32At(rows, row + FORWARD.path);
       order.ecn = int32At(this.#batch.runs, order.run * RUN.stride + RUN.ecn) as Ecn;
       const exactLength = int32At(rows, row + FORWARD.exactLength);
+      const socket = number === STREAM_SOCKET ? this.#streamOf(order) : this.#sockets[number];
       if (!socket) this.counters.add('no-socket', order.count);
       else if (exactLength > 0) this.#sendExactly(socket, exactLength);
       else socket.forward(this.#batch, order);
     }
   }
 
+  #streamOf({ paths, row }: ForwardOrder): TurnStream | undefined {
+    return this.#streams.get(streamIdAt(paths, row * PATH.stride + PATH.remote));
+  }
+
   /** A datagram with bytes behind the announced payload, cold. */
-  #sendExactly(socket: RelaySocket, length: number): void {
+  #sendExactly(socket: Pick<RelaySocket, 'send'>, length: number): void {
     const { run, first, headerLength, paths, row, ecn } = this.#order;
     const { runs, slab } = this.#batch;
     const segment = int32At(runs, run * RUN.stride + RUN.segmentLength);
@@ -164,13 +224,24 @@ export class RelayLoop {
       this.#execute(command);
     }
     for (let transmit = relay.pollTransmit(); transmit; transmit = relay.pollTransmit()) {
-      const family = familyOf(transmit.destination.address);
-      this.#sockets[listenSocket(family)]?.send(transmit);
+      this.#send(transmit);
     }
     this.#arm();
   }
 
+  #send(transmit: ServerTransmit): void {
+    if (transmit.socket !== STREAM_SOCKET) {
+      this.#sockets[transmit.socket]?.send(transmit);
+      return;
+    }
+    this.#streams.get(streamIdOf(transmit.destination))?.send(transmit);
+  }
+
   #execute(command: TurnServerCommand): void {
+    if (command.kind === 'close-stream') {
+      this.#streams.get(streamIdOf(command.stream))?.close();
+      return;
+    }
     this.#commandNumbers.set(command.allocation, ++this.#commandCount);
     switch (command.kind) {
       case 'open-sockets':

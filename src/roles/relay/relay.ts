@@ -2,13 +2,14 @@
 // secret, from which the portal makes the credentials of clients and gateways; beyond that the portal only has to know that it
 // is there. Without a portal it serves whoever knows credentials made from the same secret.
 
+import type { Endpoint } from '../../base/address.ts';
 import type { ReceiveBatch } from '../../base/batch.ts';
 import type { Instant } from '../../base/time.ts';
-import type { Transmit } from '../../base/transmit.ts';
 import { createStampSecret } from '../../proto/turn/server/credentials.ts';
 import type { ForwardBatch } from '../../proto/turn/server/forwarding.ts';
 import { TurnServer } from '../../proto/turn/server/server.ts';
 import type {
+  ServerTransmit,
   TurnServerCommand,
   TurnServerConfig,
   TurnServerDeps,
@@ -42,6 +43,20 @@ export class Relay {
     this.#server.handleRuns(batch, socket, out, now);
   }
 
+  /** See `TurnServer`. */
+  handleStreamOpened(stream: Endpoint, seen: Endpoint, now: Instant): boolean {
+    return this.#server.handleStreamOpened(stream, seen, now);
+  }
+
+  handleStreamClosed(stream: Endpoint): void {
+    this.#server.handleStreamClosed(stream);
+  }
+
+  /** No new allocations: what there is is served until it ends. */
+  drain(): void {
+    this.#server.drain();
+  }
+
   handleSocketsOpened(allocation: number, now: Instant): void {
     this.#server.handleSocketsOpened(allocation, now);
   }
@@ -65,7 +80,7 @@ export class Relay {
     this.#server.handleTimeout(now);
   }
 
-  pollTransmit(): Transmit | undefined {
+  pollTransmit(): ServerTransmit | undefined {
     return this.#server.pollTransmit();
   }
 
@@ -80,6 +95,10 @@ export class Relay {
   /** `PATH` rows that `FORWARD.path` counts. */
   get paths(): Int32Array {
     return this.#server.channels.paths;
+  }
+
+  get allocationCount(): number {
+    return this.#server.allocationCount;
   }
 
   get isRegistered(): boolean {

@@ -1,7 +1,7 @@
 // The allocations of a relay (RFC 8656 §7, relay 5.3 and 5.5): one per client socket and one per user name, each with one port
 // number on one or both address families. Ports are drawn at random, so that they cannot be guessed (RFC 6056).
 
-import type { Endpoint, IpFamily } from '../../../base/address.ts';
+import type { Endpoint, IpAddress, IpFamily } from '../../../base/address.ts';
 import { type Random, randomBelow } from '../../../base/random.ts';
 import { earliest, type Instant, later } from '../../../base/time.ts';
 import type { RequestId } from './responses.ts';
@@ -31,6 +31,8 @@ export interface ServerAllocation {
   readonly client: Endpoint;
   /** The address of ours that the client talks to. */
   readonly local: Endpoint;
+  /** Where the client is seen; not the address of `client` if that is a stream. */
+  readonly source: IpAddress;
   readonly username: string;
   readonly families: readonly IpFamily[];
   readonly exchange: AllocateExchange;
@@ -43,7 +45,7 @@ export interface ServerAllocation {
 
 export type NewAllocation = Pick<
   ServerAllocation,
-  'client' | 'local' | 'username' | 'families' | 'exchange' | 'lifetimeSeconds'
+  'client' | 'local' | 'source' | 'username' | 'families' | 'exchange' | 'lifetimeSeconds'
 >;
 
 export class Allocations {
@@ -52,6 +54,7 @@ export class Allocations {
   readonly #byClient = new Map<string, ServerAllocation>();
   readonly #byUsername = new Map<string, ServerAllocation>();
   readonly #byIndex = new Map<number, ServerAllocation>();
+  readonly #countBySource = new Map<IpAddress, number>();
   readonly #freeIndexes: number[] = [];
   readonly #ports = new Set<number>();
   #indexCount = 0;
@@ -73,6 +76,7 @@ export class Allocations {
     this.#byClient.set(wish.client.key, allocation);
     this.#byUsername.set(wish.username, allocation);
     this.#byIndex.set(index, allocation);
+    this.#countBySource.set(wish.source, this.countFrom(wish.source) + 1);
     this.#deadlineIsStale = true;
     return allocation;
   }
@@ -95,6 +99,9 @@ export class Allocations {
     this.#byClient.delete(allocation.client.key);
     this.#byUsername.delete(allocation.username);
     this.#byIndex.delete(allocation.index);
+    const left = this.countFrom(allocation.source) - 1;
+    if (left > 0) this.#countBySource.set(allocation.source, left);
+    else this.#countBySource.delete(allocation.source);
     this.#freeIndexes.push(allocation.index);
     this.#ports.delete(allocation.port);
     this.#deadlineIsStale = true;
@@ -124,6 +131,10 @@ export class Allocations {
 
   findByIndex(index: number): ServerAllocation | undefined {
     return this.#byIndex.get(index);
+  }
+
+  countFrom(source: IpAddress): number {
+    return this.#countBySource.get(source) ?? 0;
   }
 
   get count(): number {

@@ -50,6 +50,10 @@ export class Authenticator {
     return { kind: 'authenticated', user };
   }
 
+  get nonceCount(): number {
+    return this.#nonces.count;
+  }
+
   nonceFor(client: Endpoint): string {
     return this.#nonces.issue(client.key);
   }

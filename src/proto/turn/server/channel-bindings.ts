@@ -10,6 +10,7 @@ import {
 } from '../../../base/address.ts';
 import { PATH } from '../../../base/batch.ts';
 import { at } from '../../../base/bytes.ts';
+import { isStreamAddress } from '../../../base/stream-endpoint.ts';
 import { earliest, type Instant, later } from '../../../base/time.ts';
 import { AddressTable } from './address-table.ts';
 
@@ -45,16 +46,24 @@ interface ChannelBinding {
   expiresAt: Instant;
 }
 
+/** Instead of a socket: the stream that the endpoint names (`base/stream-endpoint.ts`). */
+export const STREAM_SOCKET = -1;
+
 /** Numbers of the relay's sockets: 0 and 1 listen, then each allocation has two. */
 export function listenSocket(family: IpFamily): number {
   return family === 4 ? 0 : 1;
+}
+
+/** Where what is for a client leaves. */
+export function clientSocket({ address }: Endpoint): number {
+  return isStreamAddress(address) ? STREAM_SOCKET : listenSocket(familyOf(address));
 }
 
 export function relaySocket(allocation: number, family: IpFamily): number {
   return 2 + allocation * 2 + (family === 4 ? 0 : 1);
 }
 
-/** The allocation that a relay socket belongs to, -1 for a listening socket. */
+/** The allocation that a relay socket belongs to, negative for whatever clients talk to. */
 export function allocationOfSocket(socket: number): number {
   return (socket >> 1) - 1;
 }
@@ -172,7 +181,7 @@ export class ChannelBindings {
     this.paths[toClient + PATH.usable] = 1;
     const link = slot * LINK.stride;
     this.links[link + LINK.relaySocket] = relaySocket(owner.index, familyOf(peer.address));
-    this.links[link + LINK.clientSocket] = listenSocket(familyOf(owner.client.address));
+    this.links[link + LINK.clientSocket] = clientSocket(owner.client);
     this.#byClient.set(this.paths, toClient + PATH.remote, owner.client.port, number, slot);
     this.#byPeer.set(this.paths, toPeer + PATH.remote, peer.port, owner.index, slot);
   }

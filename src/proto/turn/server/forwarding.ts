@@ -42,7 +42,6 @@ export type ForwardDrop =
   | 'malformed-channel-data'
   | 'empty-channel-data'
   | 'no-channel'
-  | 'no-peer'
   | 'too-many-datagrams';
 
 /** Where drops are counted. */
@@ -76,18 +75,19 @@ export class Forwarding {
     this.#drops = drops;
   }
 
-  /** A run of datagrams of one peer, received on the relay socket of an allocation. */
-  forwardToClient(batch: ReceiveBatch, run: number, socket: number, out: ForwardBatch): void {
+  /** A run of datagrams of one peer, received on the relay socket of an allocation. False: the peer has no channel. */
+  forwardToClient(batch: ReceiveBatch, run: number, socket: number, out: ForwardBatch): boolean {
     const { runs } = batch;
     const source = run * RUN.stride;
     const port = int32At(runs, source + RUN.remotePort);
     const allocation = allocationOfSocket(socket);
     const slot = this.#bindings.findByPeer(runs, source + RUN.remote, port, allocation);
+    if (slot < 0) return false;
     const count = datagramCount(runs, source);
-    const row = slot < 0 ? FULL : this.#append(out, run);
+    const row = this.#append(out, run);
     if (row === FULL) {
-      this.#drops.add(slot < 0 ? 'no-peer' : 'too-many-datagrams', count);
-      return;
+      this.#drops.add('too-many-datagrams', count);
+      return true;
     }
     out.rows[row + FORWARD.firstDatagram] = 0;
     out.rows[row + FORWARD.datagramCount] = count;
@@ -97,6 +97,7 @@ export class Forwarding {
     out.rows[row + FORWARD.exactLength] = 0;
     this.totals.toClientPackets += count;
     this.totals.toClientBytes += int32At(runs, source + RUN.length);
+    return true;
   }
 
   /**

@@ -39,6 +39,10 @@ export class Nonces {
     return nonce;
   }
 
+  get count(): number {
+    return this.#byClient.size;
+  }
+
   isValid(client: string, nonce: string): boolean {
     const known = this.#byClient.get(client);
     return known !== undefined && known.nonce === nonce.toLowerCase() && known.usesLeft > 0;

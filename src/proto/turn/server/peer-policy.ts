@@ -30,10 +30,14 @@ export interface PeerPolicy {
 }
 
 export function isPeerAllowed({ address, port }: Endpoint, policy: PeerPolicy): boolean {
+  return port !== 0 && isAddressAllowed(address, policy);
+}
+
+export function isAddressAllowed(address: IpAddress, policy: PeerPolicy): boolean {
   const plain = withoutMapping(address);
   const isIn = (list: readonly IpNetwork[]): boolean =>
     list.some((network) => networkContains(network, plain));
-  if (port === 0 || isIn(NEVER) || isIn(policy.denied)) return false;
+  if (isIn(NEVER) || isIn(policy.denied)) return false;
   return policy.allowsLoopback || !isIn(LOOPBACK);
 }
 

@@ -4,7 +4,12 @@ import type { Endpoint } from '../../../base/address.ts';
 import type { CryptoProvider } from '../../../base/crypto.ts';
 import type { StunAttribute } from '../../../wire/stun/attributes.ts';
 import { errorReason } from '../../../wire/stun/error-codes.ts';
-import { type StunHeader, writeStun } from '../../../wire/stun/message.ts';
+import {
+  STUN_METHOD,
+  type StunHeader,
+  TRANSACTION_ID_LENGTH,
+  writeStun,
+} from '../../../wire/stun/message.ts';
 import { RELAY_REALM } from './credentials.ts';
 
 /** What a response repeats of its request. */
@@ -45,6 +50,22 @@ export class Responses {
       { kind: 'nonce', value: nonce },
     ];
     return this.#write(request, 'error', attributes, key);
+  }
+
+  /** RFC 8656 §11.7: what a peer sent without a channel. */
+  dataIndication(peer: Endpoint, data: Uint8Array): Uint8Array {
+    return writeStun(
+      {
+        method: STUN_METHOD.data,
+        class: 'indication',
+        transactionId: this.#crypto.randomBytes(TRANSACTION_ID_LENGTH),
+        attributes: [
+          { kind: 'xor-peer-address', value: peer },
+          { kind: 'data', value: data },
+        ],
+      },
+      this.#crypto,
+    );
   }
 
   #write(
