@@ -70,6 +70,7 @@ export class TurnStream {
     socket.on('error', () => {});
     socket.on('close', () => this.#end('closed'));
     socket.on('end', () => this.close());
+    socket.resume();
   }
 
   get port(): number {
