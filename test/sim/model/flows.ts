@@ -1,0 +1,182 @@
+// What one client's flows became on the gateway, as it was seen: data-plane 9.4 without any algorithm. A flow keeps its translation while it lives; the
+// answer to every flow is told from the answers to all others; a port is kept where nobody else has it. Plain flows are flows whose address stays.
+
+import type { Address } from './address.ts';
+import type { Flow, Kind } from './packet.ts';
+
+// Specification (data-plane 1.3, 9.4)
+const LIFETIME_MS: Readonly<Record<Kind, number>> = {
+  tcp: 7_440_000,
+  udp: 120_000,
+  echo: 120_000,
+  icmp: 120_000,
+  other: 120_000,
+};
+const UNCONFIRMED_MS = 60_000;
+const CLOSED_MS = 5_000;
+/** Sessions that ended are swept at least so often. */
+const SWEEP_MS = 1_000;
+
+const FIN = 1;
+const RST = 4;
+
+export interface Outside {
+  readonly address: Address;
+  readonly port: number;
+}
+
+export interface FlowRecord extends Outside {
+  readonly kind: Kind;
+  readonly insideAddress: Address;
+  readonly insidePort: number;
+  /** The resource's port; 0 for an echo, whose identifier is `port`. */
+  readonly remotePort: number;
+  lastOut: number;
+  lastIn: number | undefined;
+  finOut: boolean;
+  finIn: boolean;
+  resetAt: number | undefined;
+  /** Another port of the same host sent something to it, too. */
+  isShared: boolean;
+}
+
+export type Liveness = 'live' | 'maybe' | 'over';
+
+export class Flows {
+  #records: FlowRecord[] = [];
+
+  /** The record of exactly this flow from the client. */
+  find(flow: Flow): FlowRecord | undefined {
+    return this.#records.findLast(
+      (record) =>
+        isSiblingOf(record, flow) &&
+        (flow.kind === 'echo' || record.remotePort === flow.destinationPort),
+    );
+  }
+
+  /** Flows from the same port to the same address; a gateway may give them one translation. */
+  siblings(flow: Flow, now: number): FlowRecord[] {
+    return this.#records.filter(
+      (record) => isSiblingOf(record, flow) && this.liveness(record, now) !== 'over',
+    );
+  }
+
+  /** Whose answer this packet from the network may be. */
+  ofAnswer(flow: Flow): FlowRecord[] {
+    return this.#records.filter(
+      (record) =>
+        record.kind === flow.kind &&
+        record.address === flow.source &&
+        record.port === flow.destinationPort,
+    );
+  }
+
+  /** Whose packet an error from the network may be about. */
+  ofError(about: Flow): FlowRecord[] {
+    return this.#records.filter(
+      (record) =>
+        record.kind === about.kind &&
+        record.address === about.destination &&
+        record.port === about.sourcePort,
+    );
+  }
+
+  /** Whether somebody else's answers come to this port, so that a new flow cannot have it. */
+  holder(outside: Outside & { readonly kind: Kind }, by: Flow, now: number): Liveness {
+    const states = this.#records
+      .filter(
+        (record) =>
+          record.kind === outside.kind &&
+          record.address === outside.address &&
+          record.port === outside.port &&
+          !isSiblingOf(record, by),
+      )
+      .map((record) => this.liveness(record, now));
+    return states.includes('live') ? 'live' : states.includes('maybe') ? 'maybe' : 'over';
+  }
+
+  noteOut(flow: Flow, outside: Outside, flags: number, now: number): void {
+    let record = this.find(flow);
+    const isSame = record && record.address === outside.address && record.port === outside.port;
+    if (!record || !isSame) {
+      this.#records = this.#records.filter((other) => other !== record);
+      record = {
+        ...outside,
+        kind: flow.kind,
+        insideAddress: flow.destination,
+        insidePort: flow.sourcePort,
+        remotePort: flow.kind === 'echo' ? 0 : flow.destinationPort,
+        lastOut: now,
+        lastIn: undefined,
+        finOut: false,
+        finIn: false,
+        resetAt: undefined,
+        isShared: false,
+      };
+      this.#records.push(record);
+      return;
+    }
+    if (this.liveness(record, now) === 'over') record.lastIn = undefined;
+    record.lastOut = now;
+    record.finOut ||= (flags & FIN) !== 0;
+    if ((flags & RST) !== 0) record.resetAt ??= now;
+  }
+
+  /** `port`: the sender's. */
+  noteIn(record: FlowRecord, port: number, flags: number, now: number): void {
+    record.lastIn = now;
+    if (record.remotePort !== port && record.kind !== 'echo') {
+      record.isShared = true;
+      return;
+    }
+    record.finIn ||= (flags & FIN) !== 0;
+    if ((flags & RST) !== 0) record.resetAt ??= now;
+  }
+
+  /**
+   * `maybe`: within a second of its end, or one of several connections that share a port and of which one has been closed; whether that ends the
+   * others is left open.
+   */
+  liveness(record: FlowRecord, now: number): Liveness {
+    const { lastOut, lastIn, finOut, finIn, resetAt } = record;
+    const isClosing = resetAt !== undefined || (finOut && finIn);
+    const last = Math.max(lastOut, lastIn ?? 0);
+    const longest = last + LIFETIME_MS[record.kind];
+    let end = lastIn === undefined ? lastOut + UNCONFIRMED_MS : longest;
+    if (isClosing) end = Math.min(end, resetAt ?? Infinity, last + CLOSED_MS);
+    if (now < end) return this.#hasClosedSibling(record) ? 'maybe' : 'live';
+    if (now <= end + SWEEP_MS) return 'maybe';
+    const isShared =
+      record.isShared || this.#records.some((other) => other !== record && shares(other, record));
+    return isShared && now <= longest + SWEEP_MS ? 'maybe' : 'over';
+  }
+
+  clear(): void {
+    this.#records = [];
+  }
+
+  get count(): number {
+    return this.#records.length;
+  }
+
+  #hasClosedSibling(record: FlowRecord): boolean {
+    return this.#records.some(
+      (other) =>
+        other !== record &&
+        shares(other, record) &&
+        (other.resetAt !== undefined || other.finOut || other.finIn),
+    );
+  }
+}
+
+function isSiblingOf(record: FlowRecord, flow: Flow): boolean {
+  return (
+    record.kind === flow.kind &&
+    record.insideAddress === flow.destination &&
+    record.insidePort === flow.sourcePort
+  );
+}
+
+function shares(a: FlowRecord, b: FlowRecord): boolean {
+  return a.kind === b.kind && a.insideAddress === b.insideAddress && a.insidePort === b.insidePort;
+}
