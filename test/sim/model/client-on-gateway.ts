@@ -4,6 +4,7 @@
 import {
   type Address,
   isIpv4,
+  isLaboratory,
   isMulticast,
   isProxy,
   isSentinel,
@@ -66,8 +67,8 @@ const refuse = (refusal: Refusal): Verdict => ({ kind: 'refuse', refusal });
 
 export class ClientOnGateway {
   readonly own: readonly Address[];
-  readonly grants = new Grants();
-  readonly flows = new Flows();
+  readonly grants: Grants = new Grants();
+  readonly flows: Flows = new Flows();
   readonly #gateway: GatewayModel;
   readonly #mappings = new Map<Address, Mapping>();
   #setups: Setup[] = [];
@@ -105,6 +106,7 @@ export class ClientOnGateway {
     if (isTunnel(destination)) return [refuse('prohibited')];
     const answer = this.#answer(packet, resources, destination, destinationPort);
     if (answer === 'internet-rejected') return [refuse('unreachable')];
+    if (answer === 'laboratory') return [refuse('unreachable'), ...this.#forwards(packet, now)];
     if (answer !== 'allowed') return [refuse('prohibited')];
     return this.#forwards(packet, now);
   }
@@ -214,32 +216,44 @@ export class ClientOnGateway {
     const all = about ? this.flows.ofError(about) : this.flows.ofAnswer(packet);
     const known = all.filter((record) => this.flows.liveness(record, now) !== 'over');
     const translated = known.filter(isTranslated);
-    if (translated.length > 0) {
-      // Another port of the same host than the one that was spoken to may be told apart or not (data-plane 9.4).
-      const remote = about ? about.destinationPort : packet.sourcePort;
-      const isExact = translated.every(
-        (record) =>
-          this.flows.liveness(record, now) === 'live' && [0, remote].includes(record.remotePort),
-      );
-      const passing = translated.filter(
-        ({ insideAddress }) => about || this.#passes(packet, resources, insideAddress),
-      );
-      const packets = distinct(passing.map((record) => this.#back(packet, record)));
-      return { packets, isCertain: isExact && packets.length === 1 };
-    }
     // Late answers to a translated flow are nobody's (data-plane 4.2-9), as long as they are known as such.
     const over = known.length === 0 ? all.filter(isTranslated) : [];
-    if (over.some((record) => !this.#isForgotten(record, now))) return NOTHING;
-    if (isTunnel(packet.source)) return NOTHING;
-    if (!about && !this.#passes(packet, resources, packet.source)) return NOTHING;
-    // Who was not spoken to by the client may be kept out although a rule would let it in (data-plane 17.8), and so may what no flow can be told from.
-    const isFlow = packet.kind === 'tcp' || packet.kind === 'udp' || packet.kind === 'echo';
-    const isAnswer = about !== undefined || (isFlow && known.length > 0);
-    return { packets: [packet.bytes], isCertain: isAnswer && over.length === 0 };
+    // Another port of the host than the one that was spoken to may be told apart or not (data-plane 9.4).
+    const remote = about ? about.destinationPort : packet.sourcePort;
+    const isOver = over.some(
+      (record) => [0, remote].includes(record.remotePort) && !this.#isForgotten(record, now),
+    );
+    if (isOver) return NOTHING;
+    const plain = this.#plainToClient(packet, resources);
+    if (translated.length === 0) {
+      // Who was not spoken to by the client may be kept out although a rule would let it in (data-plane 17.8), and so may what no flow can be told from.
+      const isFlow = packet.kind === 'tcp' || packet.kind === 'udp' || packet.kind === 'echo';
+      const isAnswer = about !== undefined || (isFlow && known.length > 0);
+      const isSure = isAnswer && over.length === 0 && !isLaboratory(packet.source);
+      return { packets: plain, isCertain: isSure && plain.length > 0 };
+    }
+    const isExact = translated.every(
+      (record) =>
+        this.flows.liveness(record, now) === 'live' && [0, remote].includes(record.remotePort),
+    );
+    const passing = translated.filter(
+      ({ insideAddress }) => about || this.#passes(packet, resources, insideAddress),
+    );
+    const packets = distinct([
+      ...passing.map((record) => this.#back(packet, record)),
+      ...(isExact ? [] : plain),
+    ]);
+    return { packets, isCertain: isExact && packets.length === 1 };
+  }
+
+  #plainToClient(packet: Packet, resources: readonly Resource[]): Uint8Array[] {
+    if (isTunnel(packet.source)) return [];
+    return packet.about || this.#passes(packet, resources, packet.source) ? [packet.bytes] : [];
   }
 
   #passes(packet: Packet, resources: readonly Resource[], remote: Address): boolean {
-    return this.#answer(packet, resources, remote, packet.sourcePort) === 'allowed';
+    const answer = this.#answer(packet, resources, remote, packet.sourcePort);
+    return answer === 'allowed' || answer === 'laboratory';
   }
 
   #back(packet: Packet, record: FlowRecord): Uint8Array {

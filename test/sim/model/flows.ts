@@ -36,8 +36,8 @@ export interface FlowRecord extends Outside {
   finOut: boolean;
   finIn: boolean;
   resetAt: number | undefined;
-  /** Another port of the same host sent something to it, too. */
-  isShared: boolean;
+  /** When another port of the same host sent something to it, too. */
+  strayAt: number | undefined;
 }
 
 export type Liveness = 'live' | 'maybe' | 'over';
@@ -81,8 +81,9 @@ export class Flows {
     );
   }
 
-  /** Whether somebody else's answers come to this port, so that a new flow cannot have it. */
+  /** Whether somebody else's answers come to this port: `live`, so it is taken; `maybe`, if they come from another port of the host. */
   holder(outside: Outside & { readonly kind: Kind }, by: Flow, now: number): Liveness {
+    const port = by.kind === 'echo' ? 0 : by.destinationPort;
     const states = this.#records
       .filter(
         (record) =>
@@ -91,7 +92,10 @@ export class Flows {
           record.port === outside.port &&
           !isSiblingOf(record, by),
       )
-      .map((record) => this.liveness(record, now));
+      .map((record) => {
+        const state = this.liveness(record, now);
+        return state === 'live' && record.remotePort !== port ? 'maybe' : state;
+      });
     return states.includes('live') ? 'live' : states.includes('maybe') ? 'maybe' : 'over';
   }
 
@@ -111,7 +115,7 @@ export class Flows {
         finOut: false,
         finIn: false,
         resetAt: undefined,
-        isShared: false,
+        strayAt: undefined,
       };
       this.#records.push(record);
       return;
@@ -124,11 +128,11 @@ export class Flows {
 
   /** `port`: the sender's. */
   noteIn(record: FlowRecord, port: number, flags: number, now: number): void {
-    record.lastIn = now;
     if (record.remotePort !== port && record.kind !== 'echo') {
-      record.isShared = true;
+      record.strayAt = now;
       return;
     }
+    record.lastIn = now;
     record.finIn ||= (flags & FIN) !== 0;
     if ((flags & RST) !== 0) record.resetAt ??= now;
   }
@@ -138,16 +142,17 @@ export class Flows {
    * others is left open.
    */
   liveness(record: FlowRecord, now: number): Liveness {
-    const { lastOut, lastIn, finOut, finIn, resetAt } = record;
+    const { lastOut, lastIn, strayAt, finOut, finIn, resetAt } = record;
     const isClosing = resetAt !== undefined || (finOut && finIn);
     const last = Math.max(lastOut, lastIn ?? 0);
-    const longest = last + LIFETIME_MS[record.kind];
-    let end = lastIn === undefined ? lastOut + UNCONFIRMED_MS : longest;
+    const longest = Math.max(last, strayAt ?? 0) + LIFETIME_MS[record.kind];
+    let end = lastIn === undefined ? lastOut + UNCONFIRMED_MS : last + LIFETIME_MS[record.kind];
     if (isClosing) end = Math.min(end, resetAt ?? Infinity, last + CLOSED_MS);
     if (now < end) return this.#hasClosedSibling(record) ? 'maybe' : 'live';
     if (now <= end + SWEEP_MS) return 'maybe';
     const isShared =
-      record.isShared || this.#records.some((other) => other !== record && shares(other, record));
+      strayAt !== undefined ||
+      this.#records.some((other) => other !== record && shares(other, record));
     return isShared && now <= longest + SWEEP_MS ? 'maybe' : 'over';
   }
 

@@ -1,7 +1,14 @@
 // What one client may reach on one gateway: data-plane 7.3 to 7.6. An expired authorization may live on until the next sweep, at most a second later, so
 // there are moments in which two answers are right; `possible` lists every set of resources that the gateway may go by.
 
-import { type Address, contains, isInternetRejected, isProxy, type Network } from './address.ts';
+import {
+  type Address,
+  contains,
+  isInternetRejected,
+  isLaboratory,
+  isProxy,
+  type Network,
+} from './address.ts';
 import type { Kind } from './packet.ts';
 import { allows, type Filter } from './rules.ts';
 
@@ -24,7 +31,8 @@ export type Resource =
     }
   | { readonly id: string; readonly type: 'internet' };
 
-export type Answer = 'allowed' | 'no-resource' | 'filtered' | 'internet-rejected';
+/** `laboratory`: through an Internet resource, allowed or rejected. */
+export type Answer = 'allowed' | 'no-resource' | 'filtered' | 'internet-rejected' | 'laboratory';
 
 interface Grant {
   readonly resource: Resource;
@@ -103,6 +111,7 @@ export function classify(
 ): Answer {
   const { address, kind, port } = flow;
   if (!isProxy(address) && resources.some(({ type }) => type === 'internet')) {
+    if (isLaboratory(address)) return 'laboratory';
     return isInternetRejected(address) ? 'internet-rejected' : 'allowed';
   }
   let answer: Answer = 'no-resource';
