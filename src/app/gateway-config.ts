@@ -29,7 +29,12 @@ export interface GatewayConfig {
   readonly specialNetworks: readonly IpNetwork[];
   readonly increaseBuffers: boolean;
   readonly manageFirewall: boolean;
+  readonly clampMss: boolean;
+  readonly mayResourcesInitiate: boolean;
 }
+
+/** What `addSwitch` reads. */
+type Switches = 'increaseBuffers' | 'manageFirewall' | 'clampMss' | 'mayResourcesInitiate';
 
 interface Flags extends ComponentFlags {
   readonly healthCheckAddr: Endpoint;
@@ -69,6 +74,12 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       'manage forwarding and masquerade yourself',
       'FIREZONE_NO_FIREWALL',
     ),
+    clamping: addSwitch(
+      command,
+      '--no-clamp-mss',
+      'leave the segment size alone that TCP connections announce',
+      'FIREZONE_NO_CLAMP_MSS',
+    ),
     telemetry: addSwitch(
       command,
       '--no-telemetry',
@@ -76,17 +87,25 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       'FIREZONE_NO_TELEMETRY',
     ),
   };
+  const mayResourcesInitiate = addSwitch(
+    command,
+    '--resources-may-initiate',
+    'let resources begin connections to clients that may reach them',
+    'FIREZONE_RESOURCES_MAY_INITIATE',
+  );
   return () => {
     isOff.telemetry(); // Only whether it is well-formed.
     return {
       ...readConfig(command),
       increaseBuffers: !isOff.buffers(),
       manageFirewall: !isOff.firewall(),
+      clampMss: !isOff.clamping(),
+      mayResourcesInitiate: mayResourcesInitiate(),
     };
   };
 }
 
-function readConfig(command: Command): Omit<GatewayConfig, 'increaseBuffers' | 'manageFirewall'> {
+function readConfig(command: Command): Omit<GatewayConfig, Switches> {
   const flags = command.opts<Flags>();
   return {
     apiUrl: flags.apiUrl,

@@ -114,7 +114,10 @@ export class GatewayProcess {
       now,
     );
     const { specialNetworks } = config;
-    this.#gateway = new Gateway({ link: this.#node, crypto, wallClock, log, specialNetworks }, now);
+    const { clampMss, mayResourcesInitiate } = config;
+    const packets = { clampMss, mayResourcesInitiate };
+    const link = this.#node;
+    this.#gateway = new Gateway({ link, crypto, wallClock, log, specialNetworks, packets }, now);
     if (config.increaseBuffers) increaseBuffers(log);
     this.#sockets = TunnelSockets.open({ port: DEFAULT_TUNNEL_PORT });
     for (const { message } of this.#sockets.problems) log.info('A family is missing', { message });

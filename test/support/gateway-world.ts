@@ -16,6 +16,7 @@ import { type Instant, instant, later, unixMillis, WallClock } from '../../src/b
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
 import type { GatewayEvent } from '../../src/roles/gateway/events.ts';
 import { Gateway } from '../../src/roles/gateway/gateway.ts';
+import type { PacketSettings } from '../../src/roles/gateway/packet-settings.ts';
 import { parseControlPacket, writeControlPacket } from '../../src/wire/control/p2p-control.ts';
 import type { Filter } from '../../src/wire/portal/common.ts';
 import type {
@@ -77,10 +78,17 @@ export class GatewayWorld {
   readonly #receive = createReceiveBatch(65_536 * 2, 16, 64);
   readonly #tun = createTunBatch(65_536 * 2, 64);
 
-  constructor({ isInitialized = true }: { readonly isInitialized?: boolean } = {}) {
+  constructor({
+    isInitialized = true,
+    packets = {},
+  }: {
+    readonly isInitialized?: boolean;
+    readonly packets?: Partial<PacketSettings>;
+  } = {}) {
     const wallClock = new WallClock(this.now, unixMillis(UNIX_ZERO));
     const crypto = createSeededCrypto(7);
-    this.gateway = new Gateway({ link: this.link, crypto, wallClock, log: SILENT_LOG }, this.now);
+    const deps = { link: this.link, crypto, wallClock, log: SILENT_LOG, packets };
+    this.gateway = new Gateway(deps, this.now);
     this.gateway.handlePortalConnected(this.now);
     if (isInitialized) this.portal({ event: 'init', payload: initPayload() });
     this.events();

@@ -36,20 +36,27 @@ export class NatModel {
     this.#removeWhere((s) => now >= endOf(s), now);
     const known = this.sessions.find(
       (s) =>
-        s.inside === packet.address && s.insidePort === packet.port && isOfConnection(s, packet),
+        s.inside === packet.address &&
+        s.insidePort === packet.port &&
+        s.remotePort === packet.remotePort &&
+        s.transport === packet.transport,
     );
     const hasEnded = known && (known.isReset || (known.finToClient && known.finToResource));
     if (known && hasEnded && packet.isSyn) this.#removeWhere((s) => s === known, now);
     else if (known) {
       known.toResourceAt = now;
       if (packet.isRst) known.isReset = true;
-      if (packet.isFin) known.finToResource = true;
+      else if (packet.isFin) known.finToResource = true;
       return known;
     }
     let outsidePort = packet.port;
     const isTaken = (): boolean =>
       this.sessions.some(
-        (s) => s.outside === real && s.outsidePort === outsidePort && isOfConnection(s, packet),
+        (s) =>
+          s.outside === real &&
+          s.outsidePort === outsidePort &&
+          s.remotePort === packet.remotePort &&
+          s.transport === packet.transport,
       );
     while (isTaken()) outsidePort = outsidePort === 65_535 ? 1 : outsidePort + 1;
     const session: ModelSession = {
@@ -75,16 +82,18 @@ export class NatModel {
     this.#removeWhere((s) => now >= endOf(s), now);
     const session = this.sessions.find(
       (s) =>
-        s.outside === packet.address && s.outsidePort === packet.port && isOfConnection(s, packet),
+        s.outside === packet.address &&
+        s.outsidePort === packet.port &&
+        s.remotePort === packet.remotePort &&
+        s.transport === packet.transport,
     );
     if (!session) {
-      const outside = { ...packet, outside: packet.address, outsidePort: packet.port };
-      const key = outsideKey(outside);
+      const key = `${packet.transport}/${packet.address}/${packet.port}/${packet.remotePort}`;
       return this.#expired.has(key) ? 'expired' : 'unknown';
     }
     session.toClientAt = now;
     if (packet.isRst) session.isReset = true;
-    if (packet.isFin) session.finToClient = true;
+    else if (packet.isFin) session.finToClient = true;
     return session;
   }
 
@@ -110,15 +119,6 @@ function endOf(session: ModelSession): number {
   return last + (LIFETIME_MS[session.transport] ?? 0);
 }
 
-/** Each TCP connection has a session of its own; one of UDP or echo serves all ports of the resource. */
-function isOfConnection(session: ModelSession, packet: ModelPacket): boolean {
-  if (session.transport !== packet.transport) return false;
-  return packet.transport !== 1 || session.remotePort === packet.remotePort;
-}
-
-function outsideKey(
-  session: Pick<ModelSession, 'transport' | 'outside' | 'outsidePort' | 'remotePort'>,
-): string {
-  const remotePort = session.transport === 1 ? session.remotePort : 0;
-  return `${session.transport}/${session.outside}/${session.outsidePort}/${remotePort}`;
+function outsideKey(session: ModelSession): string {
+  return `${session.transport}/${session.outside}/${session.outsidePort}/${session.remotePort}`;
 }

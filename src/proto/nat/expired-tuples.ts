@@ -3,106 +3,69 @@
 
 import { at, int32At } from '../../base/bytes.ts';
 import { type Instant, later } from '../../base/time.ts';
-import { WordTable } from '../../base/word-table.ts';
-import { TRANSPORT } from '../../wire/ip/parsed-packet.ts';
+import { TupleIndex } from './tuple-index.ts';
 
 // Implementation
 /** TCP gives up retransmitting after about this long (RFC 9293 §3.8.3 asks for at least 100 s, Linux takes 15 min). */
 const MEMORY_MS = 900_000;
-/** As many as there can be sessions, twice. */
+/** As many as there can be sessions. */
 const MAX_TUPLES = 16_384;
-const INITIAL_CAPACITY = 8;
-const KEY_WORDS = 5;
+const INITIAL_CAPACITY = 16;
+/** Row of `#rows`; `isHole`: forgotten early. */
+const ROW = { stride: 7, address: 0, ports: 4, protocol: 5, isHole: 6 } as const;
 
-/** TCP and the others apart, whose tuples could look alike. */
+/** A ring of tuples in the order they expired. */
 export class ExpiredTuples {
-  readonly #ofTcp: TupleRing;
-  readonly #ofOthers: TupleRing;
-
-  constructor(seed: number) {
-    this.#ofTcp = new TupleRing(seed);
-    this.#ofOthers = new TupleRing(seed ^ 0x2545f491);
-  }
-
-  get count(): number {
-    return this.#ofTcp.count + this.#ofOthers.count;
-  }
-
-  has(words: Int32Array, index: number, ports: number, transport: number): boolean {
-    return this.#ring(transport).has(words, index, keyOf(ports, transport));
-  }
-
-  forget(words: Int32Array, index: number, ports: number, transport: number): void {
-    this.#ring(transport).forget(words, index, keyOf(ports, transport));
-  }
-
-  remember(words: Int32Array, index: number, ports: number, transport: number, now: Instant): void {
-    this.#ring(transport).remember(words, index, keyOf(ports, transport), now);
-  }
-
-  /** Forgets what expired long ago, at most about `limit` tuples; how many it were. */
-  handleTimeout(now: Instant, limit: number): number {
-    return this.#ofTcp.handleTimeout(now, limit) + this.#ofOthers.handleTimeout(now, limit);
-  }
-
-  clear(): void {
-    this.#ofTcp.clear();
-    this.#ofOthers.clear();
-  }
-
-  #ring(transport: number): TupleRing {
-    return transport === TRANSPORT.tcp ? this.#ofTcp : this.#ofOthers;
-  }
-}
-
-/** Without TCP the lower half of the ports is free for the transport. */
-function keyOf(ports: number, transport: number): number {
-  return transport === TRANSPORT.tcp ? ports : ports | transport;
-}
-
-/** A ring of tuples in the order they expired; a tuple that was forgotten early stays in it as a hole. */
-class TupleRing {
-  readonly #index: WordTable;
+  readonly #index: TupleIndex;
   #capacity = INITIAL_CAPACITY;
-  #keys = new Int32Array(INITIAL_CAPACITY * KEY_WORDS);
+  #rows = new Int32Array(INITIAL_CAPACITY * ROW.stride);
   #expiredAt = new Float64Array(INITIAL_CAPACITY);
   #first = 0;
   #length = 0;
 
   constructor(seed: number) {
-    this.#index = new WordTable(seed);
+    this.#index = new TupleIndex(seed, ROW);
   }
 
   get count(): number {
     return this.#index.count;
   }
 
-  has(words: Int32Array, index: number, key: number): boolean {
-    return this.#index.get(words, index, key) >= 0;
+  has(words: Int32Array, index: number, ports: number, protocol: number): boolean {
+    return this.#index.count > 0 && this.#find(words, index, ports, protocol) >= 0;
   }
 
-  forget(words: Int32Array, index: number, key: number): void {
-    this.#index.delete(words, index, key);
+  forget(words: Int32Array, index: number, ports: number, protocol: number): void {
+    if (this.#index.count === 0) return;
+    const place = this.#find(words, index, ports, protocol);
+    if (place >= 0) this.#digHole(place);
   }
 
-  remember(words: Int32Array, index: number, key: number, now: Instant): void {
+  remember(words: Int32Array, index: number, ports: number, protocol: number, now: Instant): void {
+    this.forget(words, index, ports, protocol);
     if (this.#length === MAX_TUPLES) this.#dropFirst();
     if (this.#length === this.#capacity) this.#grow();
     const place = (this.#first + this.#length++) & (this.#capacity - 1);
-    for (let i = 0; i < 4; i++) this.#keys[place * KEY_WORDS + i] = int32At(words, index + i);
-    this.#keys[place * KEY_WORDS + 4] = key;
+    const rows = this.#rows;
+    const row = place * ROW.stride;
+    for (let i = 0; i < 4; i++) rows[row + ROW.address + i] = int32At(words, index + i);
+    rows[row + ROW.ports] = ports;
+    rows[row + ROW.protocol] = protocol;
+    rows[row + ROW.isHole] = 0;
     this.#expiredAt[place] = now;
-    this.#index.set(words, index, key, place);
+    this.#index.add(rows, place);
   }
 
+  /** Forgets what expired long ago, at most `limit` tuples. How many it forgot. */
   handleTimeout(now: Instant, limit: number): number {
-    let dropped = 0;
-    for (; this.#length > 0 && dropped < limit; dropped++) {
+    let forgotten = 0;
+    while (this.#length > 0 && forgotten < limit) {
       const expiredAt = at(this.#expiredAt, this.#first) as Instant;
-      if (now < later(expiredAt, MEMORY_MS)) return dropped;
+      if (now < later(expiredAt, MEMORY_MS)) break;
       this.#dropFirst();
+      forgotten++;
     }
-    return dropped;
+    return forgotten;
   }
 
   clear(): void {
@@ -111,30 +74,36 @@ class TupleRing {
     this.#length = 0;
   }
 
+  #find(words: Int32Array, index: number, ports: number, protocol: number): number {
+    return this.#index.find(this.#rows, words, index, ports, protocol);
+  }
+
+  #digHole(place: number): void {
+    this.#index.remove(this.#rows, place);
+    this.#rows[place * ROW.stride + ROW.isHole] = 1;
+  }
+
   #dropFirst(): void {
-    const key = this.#first * KEY_WORDS;
-    const extra = int32At(this.#keys, key + 4);
-    // It may have been forgotten and remembered again further back.
-    if (this.#index.get(this.#keys, key, extra) === this.#first) {
-      this.#index.delete(this.#keys, key, extra);
+    if (int32At(this.#rows, this.#first * ROW.stride + ROW.isHole) === 0) {
+      this.#index.remove(this.#rows, this.#first);
     }
     this.#first = (this.#first + 1) & (this.#capacity - 1);
     this.#length--;
   }
 
   #grow(): void {
+    const before = this.#rows;
     const capacity = this.#capacity;
-    const keys = new Int32Array(capacity * 2 * KEY_WORDS);
+    const rows = new Int32Array(capacity * 2 * ROW.stride);
     const expiredAt = new Float64Array(capacity * 2);
+    this.#index.clear();
     for (let i = 0; i < this.#length; i++) {
       const place = (this.#first + i) & (capacity - 1);
-      const key = this.#keys.subarray(place * KEY_WORDS, (place + 1) * KEY_WORDS);
-      keys.set(key, i * KEY_WORDS);
+      rows.set(before.subarray(place * ROW.stride, (place + 1) * ROW.stride), i * ROW.stride);
       expiredAt[i] = at(this.#expiredAt, place);
-      if (this.#index.get(key, 0, int32At(key, 4)) === place)
-        this.#index.set(key, 0, int32At(key, 4), i);
+      if (int32At(rows, i * ROW.stride + ROW.isHole) === 0) this.#index.add(rows, i);
     }
-    this.#keys = keys;
+    this.#rows = rows;
     this.#expiredAt = expiredAt;
     this.#capacity = capacity * 2;
     this.#first = 0;

@@ -6,10 +6,12 @@ import { type ModelPacket, NatModel } from '../../../test/support/nat-model.ts';
 import { ip, parsed } from '../../../test/support/packets.ts';
 import { addressFromWords, type IpAddress, writeAddressWords } from '../../base/address.ts';
 import { type Instant, instant } from '../../base/time.ts';
+import { EmbeddedPacket } from '../../wire/ip/embedded-packet.ts';
 import { type ParsedPacket, TRANSPORT } from '../../wire/ip/parsed-packet.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
 import {
   writeEchoPacket,
+  writeIcmpPacket,
   writeIpPacket,
   writeTcpPacket,
   writeUdpPacket,
@@ -66,7 +68,24 @@ const reply = (fields: Fields): ParsedPacket =>
 function send(nat: NatTable, fields: Fields, now: Instant, real: IpAddress = REAL): number {
   const to = packet(fields);
   const known = nat.findToResource(to, now);
-  return known === NAT.unknown ? nat.allocate(to, words(real), 0, now) : known;
+  if (known === NAT.unknown) return nat.allocate(to, words(real), 0, now);
+  if (known >= 0) nat.noteToResource(known, to, now);
+  return known;
+}
+
+function receive(nat: NatTable, fields: Fields, now: Instant): number {
+  const from = reply(fields);
+  const session = nat.findToClient(from, now);
+  if (session >= 0) nat.noteToClient(session, from.tcpFlags, now);
+  return session;
+}
+
+/** What an ICMP error about this packet quotes. */
+function quoted(fields: Fields): EmbeddedPacket {
+  const { addresses, protocol, transport, sourcePort, destinationPort } = packet(fields);
+  const about = new EmbeddedPacket();
+  about.addresses.set(addresses);
+  return Object.assign(about, { protocol, transport, sourcePort, destinationPort });
 }
 
 describe('a session', () => {
@@ -75,31 +94,18 @@ describe('a session', () => {
     const session = send(nat, {}, T0);
     expect(nat.outsidePortOf(session)).toBe(40_000);
     expect(addressFromWords(nat.rows, nat.outsideOf(session))).toBe(REAL);
-    expect(nat.findToClient(reply({}), T0)).toBe(session);
+    expect(receive(nat, {}, T0)).toBe(session);
     expect(nat.insidePortOf(session)).toBe(40_000);
     expect(addressFromWords(nat.rows, nat.insideOf(session))).toBe(PROXY);
   });
 
-  test('of UDP serves all ports of the resource; each TCP connection has its own, with the same port', () => {
+  test('serves one connection: another port of the resource is another one (data-plane 17.10)', () => {
     const nat = new NatTable(1);
-    const sessionsOf = (transport: number): number[] =>
-      [80, 81].map((destinationPort) => send(nat, { transport, destinationPort }, T0));
-    expect(new Set(sessionsOf(TRANSPORT.udp)).size).toBe(1);
-    const ofTcp = sessionsOf(TRANSPORT.tcp);
-    expect(new Set(ofTcp).size).toBe(2);
-    expect(ofTcp.map((session) => nat.outsidePortOf(session))).toEqual([40_000, 40_000]);
-    expect(nat.findToClient(reply({ sourcePort: 81 }), T0)).toBe(ofTcp[1]);
-  });
-
-  test('a TCP connection with the ports of one that ended is another one, and goes to the new address', () => {
-    const nat = new NatTable(1);
-    send(nat, { flags: TCP_FLAG.syn }, T0);
-    nat.findToClient(reply({ flags: TCP_FLAG.rst | TCP_FLAG.ack }), T0);
-    const again = send(nat, { flags: TCP_FLAG.syn }, T0, ip('10.20.30.41'));
-    expect(addressFromWords(nat.rows, nat.outsideOf(again))).toBe('10.20.30.41');
-    nat.handleTimeout(at(2_000));
-    expect(nat.count).toBe(1);
-    expect(nat.findToClient(reply({}), at(2_000))).toBe(NAT.expired);
+    const [web, other] = [80, 81].map((destinationPort) => send(nat, { destinationPort }, T0));
+    expect(web).not.toBe(other);
+    expect([web, other].map((session = -1) => nat.outsidePortOf(session))).toEqual([
+      40_000, 40_000,
+    ]);
   });
 
   test('another proxy address of the same real address gets the next port', () => {
@@ -108,10 +114,7 @@ describe('a session', () => {
     const other = send(nat, { to: ip('100.96.0.2') }, T0);
     expect(nat.outsidePortOf(other)).toBe(40_001);
     expect(
-      addressFromWords(
-        nat.rows,
-        nat.insideOf(nat.findToClient(reply({ destinationPort: 40_001 }), T0)),
-      ),
+      addressFromWords(nat.rows, nat.insideOf(receive(nat, { destinationPort: 40_001 }, T0))),
     ).toBe('100.96.0.2');
   });
 
@@ -140,19 +143,38 @@ describe('a session', () => {
     expect(all.map((session) => nat.outsidePortOf(session))).toEqual([40_000, 40_000, 40_000]);
   });
 
-  test('other protocols have none', () => {
+  test('other protocols have one for each resource, with nothing to choose', () => {
     const nat = new NatTable(1);
-    const gre = parsed(
-      writeIpPacket({
-        source: CLIENT,
-        destination: PROXY,
-        protocol: 47,
-        payload: new Uint8Array(4),
-      }),
-    );
-    expect(nat.findToResource(gre, T0)).toBe(NAT.unsupported);
-    expect(nat.allocate(gre, words(REAL), 0, T0)).toBe(NAT.unsupported);
-    expect(nat.findToClient(gre, T0)).toBe(NAT.unsupported);
+    const gre = (source: IpAddress, destination: IpAddress): ParsedPacket =>
+      parsed(writeIpPacket({ source, destination, protocol: 47, payload: new Uint8Array(4) }));
+    const to = gre(CLIENT, REAL);
+    expect(nat.findToResource(to, T0)).toBe(NAT.unknown);
+    const session = nat.allocate(to, words(REAL), 0, T0);
+    expect(nat.isTranslated(session)).toBe(false);
+    expect(nat.findToClient(gre(REAL, CLIENT), T0)).toBe(session);
+    expect(nat.findToClient(gre(ip('10.0.0.9'), CLIENT), T0)).toBe(NAT.unknown);
+    expect(nat.allocate(gre(CLIENT, PROXY), words(REAL), 0, T0)).toBe(NAT.exhausted);
+  });
+
+  test('other ICMP queries wait for their reply, and for nothing else', () => {
+    const nat = new NatTable(1);
+    const icmp = (source: IpAddress, destination: IpAddress, type: number): ParsedPacket =>
+      parsed(writeIcmpPacket({ source, destination, type, code: 0 }));
+    const timestamp = icmp(CLIENT, REAL, 13);
+    expect(nat.findToResource(timestamp, T0)).toBe(NAT.unknown);
+    const session = nat.allocate(timestamp, words(REAL), 0, T0);
+    expect(nat.findToClient(icmp(REAL, CLIENT, 14), T0)).toBe(session);
+    expect(nat.findToClient(icmp(REAL, CLIENT, 18), T0)).toBe(NAT.unknown);
+    expect(nat.findToClient(icmp(REAL, CLIENT, 13), T0)).toBe(NAT.unsupported);
+    expect(nat.findToResource(icmp(CLIENT, REAL, 5), T0)).toBe(NAT.unsupported);
+  });
+
+  test('that a resource begins is found from both sides', () => {
+    const nat = new NatTable(1);
+    const session = nat.admit(reply({ flags: TCP_FLAG.syn }), T0);
+    expect(receive(nat, {}, T0)).toBe(session);
+    expect(nat.findToResource(packet({ to: REAL }), T0)).toBe(session);
+    expect(nat.admit(reply({ flags: TCP_FLAG.syn }), T0)).toBe(NAT.exhausted);
   });
 });
 
@@ -166,9 +188,9 @@ describe('the end of a session', () => {
     (_, transport, lifetime) => {
       const nat = new NatTable(1);
       send(nat, { transport }, T0);
-      expect(nat.findToClient(reply({ transport }), T0)).toBeGreaterThanOrEqual(0);
-      expect(nat.findToClient(reply({ transport }), at(lifetime - 1))).toBeGreaterThanOrEqual(0);
-      expect(nat.findToClient(reply({ transport }), at(lifetime - 1 + lifetime))).toBe(NAT.expired);
+      expect(receive(nat, { transport }, T0)).toBeGreaterThanOrEqual(0);
+      expect(receive(nat, { transport }, at(lifetime - 1))).toBeGreaterThanOrEqual(0);
+      expect(receive(nat, { transport }, at(lifetime - 1 + lifetime))).toBe(NAT.expired);
       expect(nat.count).toBe(0);
     },
   );
@@ -181,18 +203,18 @@ describe('the end of a session', () => {
     expect(nat.count).toBe(1);
     nat.handleTimeout(at(110_999));
     expect(nat.count).toBe(0);
-    expect(nat.findToClient(reply({}), at(111_000))).toBe(NAT.expired);
+    expect(receive(nat, {}, at(111_000))).toBe(NAT.expired);
   });
 
   test('FIN of both sides leaves 5 s, of one side nothing changes', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
     send(nat, { flags: TCP_FLAG.fin }, T0);
-    expect(nat.findToClient(reply({}), at(6_000))).toBeGreaterThanOrEqual(0);
-    expect(
-      nat.findToClient(reply({ flags: TCP_FLAG.fin | TCP_FLAG.ack }), at(6_000)),
-    ).toBeGreaterThanOrEqual(0);
-    expect(nat.findToClient(reply({}), at(10_999))).toBeGreaterThanOrEqual(0);
+    expect(receive(nat, {}, at(6_000))).toBeGreaterThanOrEqual(0);
+    expect(receive(nat, { flags: TCP_FLAG.fin | TCP_FLAG.ack }, at(6_000))).toBeGreaterThanOrEqual(
+      0,
+    );
+    expect(receive(nat, {}, at(10_999))).toBeGreaterThanOrEqual(0);
     nat.handleTimeout(at(15_998));
     expect(nat.count).toBe(1);
     nat.handleTimeout(at(17_000));
@@ -202,13 +224,13 @@ describe('the end of a session', () => {
   test.each(['client', 'resource'])('RST of the %s ends it at the next sweep', (side) => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
-    nat.findToClient(reply({}), T0);
+    receive(nat, {}, T0);
     if (side === 'client') send(nat, { flags: TCP_FLAG.rst }, at(10));
-    else nat.findToClient(reply({ flags: TCP_FLAG.rst }), at(10));
+    else receive(nat, { flags: TCP_FLAG.rst }, at(10));
     expect(nat.pollTimeout()).toBe(at(10));
-    expect(nat.findToClient(reply({}), at(10))).toBeGreaterThanOrEqual(0);
+    expect(receive(nat, {}, at(10))).toBeGreaterThanOrEqual(0);
     nat.handleTimeout(at(11));
-    expect(nat.findToClient(reply({}), at(12))).toBe(NAT.expired);
+    expect(receive(nat, {}, at(12))).toBe(NAT.expired);
   });
 
   test('RST in the very first packet does not end it', () => {
@@ -218,45 +240,61 @@ describe('the end of a session', () => {
     expect(nat.count).toBe(1);
   });
 
-  test('data-plane 17.10: RST of one of two connections with the same port does not end the other', () => {
+  test('RST of one of two connections with one source port does not end the other', () => {
     const nat = new NatTable(1);
     send(nat, { destinationPort: 80 }, T0);
     send(nat, { destinationPort: 443 }, T0);
     send(nat, { destinationPort: 443, flags: TCP_FLAG.rst }, T0);
     nat.handleTimeout(at(2_000));
     expect(nat.count).toBe(1);
-    expect(nat.findToClient(reply({ sourcePort: 80 }), at(2_000))).toBeGreaterThanOrEqual(0);
-    expect(nat.findToClient(reply({ sourcePort: 443 }), at(2_000))).toBe(NAT.expired);
+    expect(receive(nat, { sourcePort: 80 }, at(2_000))).toBeGreaterThanOrEqual(0);
   });
 
-  test('an ICMP error confirms and refreshes it', () => {
+  test.each([
+    ['RST', [TCP_FLAG.rst], []],
+    ['FIN of both sides', [TCP_FLAG.fin], [TCP_FLAG.fin | TCP_FLAG.ack]],
+  ])('a SYN after %s begins anew, to where the name leads now', (_, toResource, toClient) => {
+    const nat = new NatTable(1);
+    send(nat, {}, T0);
+    for (const flags of toResource) send(nat, { flags }, T0);
+    for (const flags of toClient) receive(nat, { flags }, T0);
+    const other = ip('10.20.30.41');
+    expect(addressFromWords(nat.rows, nat.outsideOf(send(nat, {}, at(1), other)))).toBe(REAL);
+    const fresh = send(nat, { flags: TCP_FLAG.syn }, at(1), other);
+    expect(addressFromWords(nat.rows, nat.outsideOf(fresh))).toBe(other);
+    expect(receive(nat, {}, at(1))).toBe(NAT.expired);
+  });
+
+  test('an ICMP error about it confirms and refreshes it', () => {
     const nat = new NatTable(1);
     const session = send(nat, {}, T0);
-    expect(nat.findOfError(packet({ to: REAL }), at(50_000))).toBe(session);
+    expect(nat.findOfError(quoted({ to: REAL }), at(50_000))).toBe(session);
+    nat.noteToClient(session, 0, at(50_000));
     nat.handleTimeout(at(70_000));
     expect(nat.count).toBe(1);
-    expect(nat.findOfError(packet({ to: REAL, sourcePort: 40_001 }), at(50_000))).toBe(NAT.unknown);
+    expect(nat.findOfError(quoted({ to: REAL, sourcePort: 40_001 }), at(50_000))).toBe(NAT.unknown);
   });
 
-  test('an ICMP error of the client is about the reply it got, and keeps nothing alive', () => {
+  test('an ICMP error of the client finds the session whose packet it received', () => {
     const nat = new NatTable(1);
     const session = send(nat, {}, T0);
-    const about = packet({ from: PROXY, to: CLIENT, sourcePort: 443, destinationPort: 40_000 });
-    expect(nat.findOfClientError(about, at(50_000))).toBe(session);
-    expect(nat.findOfClientError(about, at(60_000))).toBe(NAT.unknown);
-    const other = packet({ from: PROXY, to: CLIENT, sourcePort: 80, destinationPort: 40_000 });
-    expect(nat.findOfClientError(other, at(1))).toBe(NAT.unknown);
+    const received = { from: PROXY, to: CLIENT, sourcePort: 443, destinationPort: 40_000 };
+    expect(nat.findOfClientError(quoted(received), T0)).toBe(session);
+    expect(nat.findOfClientError(quoted({ ...received, sourcePort: 80 }), T0)).toBe(NAT.unknown);
+    expect(nat.findOfClientError(quoted(received), at(60_000))).toBe(NAT.unknown);
   });
 
-  test('an expired tuple that is used again is live; untranslated use makes it unknown', () => {
+  test('an expired tuple that is used again is live, translated or not', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
     nat.handleTimeout(at(61_000));
-    expect(nat.findToClient(reply({}), at(61_000))).toBe(NAT.expired);
-    nat.noteUntranslated(packet({ to: REAL }));
-    expect(nat.findToClient(reply({}), at(61_000))).toBe(NAT.unknown);
-    send(nat, {}, at(62_000));
-    expect(nat.findToClient(reply({}), at(62_000))).toBeGreaterThanOrEqual(0);
+    expect(receive(nat, {}, at(61_000))).toBe(NAT.expired);
+    send(nat, { to: REAL }, at(61_000));
+    expect(receive(nat, {}, at(61_000))).toBeGreaterThanOrEqual(0);
+    nat.handleTimeout(at(10_000_000));
+    expect(receive(nat, {}, at(10_000_000))).toBe(NAT.unknown);
+    send(nat, {}, at(10_000_000));
+    expect(receive(nat, {}, at(10_000_000))).toBeGreaterThanOrEqual(0);
   });
 
   test('expired tuples are forgotten in the end', () => {
@@ -266,58 +304,67 @@ describe('the end of a session', () => {
     expect(nat.expiredCount).toBe(1);
     nat.handleTimeout(at(61_000 + 900_000));
     expect(nat.expiredCount).toBe(0);
-    expect(nat.findToClient(reply({}), at(1_000_000))).toBe(NAT.unknown);
+    expect(receive(nat, {}, at(1_000_000))).toBe(NAT.unknown);
   });
 });
 
 describe('limits', () => {
-  test('sessions are limited; the next is refused until others end', () => {
+  function full(isConfirmed: (i: number) => boolean): NatTable {
     const nat = new NatTable(1);
     for (let i = 0; i < MAX_SESSIONS; i++) {
       const fields = { sourcePort: 1 + (i & 4095), to: ip(`100.96.1.${i >> 12}`) };
       expect(send(nat, fields, T0, ip(`10.0.0.${i >> 12}`))).toBeGreaterThanOrEqual(0);
+      if (!isConfirmed(i)) continue;
+      const from = ip(`10.0.0.${i >> 12}`);
+      receive(nat, { from, destinationPort: fields.sourcePort }, T0);
     }
+    return nat;
+  }
+
+  test('sessions are limited; while all are in use the next is refused', () => {
+    const nat = full(() => true);
     expect(send(nat, { to: ip('100.96.2.1') }, T0)).toBe(NAT.exhausted);
-    nat.handleTimeout(at(60_000));
+    nat.handleTimeout(at(7_440_000));
     expect(nat.count).toBe(0);
     expect(nat.expiredCount).toBe(MAX_SESSIONS);
-    expect(send(nat, { to: ip('100.96.2.1') }, at(60_000))).toBeGreaterThanOrEqual(0);
+    expect(send(nat, { to: ip('100.96.2.1') }, at(7_440_000))).toBeGreaterThanOrEqual(0);
+  });
+
+  test('a session that never had an answer makes room', () => {
+    const nat = full((i) => i !== 40);
+    expect(send(nat, { to: ip('100.96.2.1') }, T0)).toBeGreaterThanOrEqual(0);
+    expect(nat.count).toBe(MAX_SESSIONS);
+    expect(receive(nat, { from: ip('10.0.0.0'), destinationPort: 41 }, T0)).toBe(NAT.expired);
+  });
+
+  test('a sweep in slices removes the same as a sweep at once', () => {
+    const nat = full((i) => i % 3 === 0);
+    let slices = 0;
+    for (; (nat.pollTimeout() ?? Infinity) <= at(60_000) && slices < 1_000; slices++) {
+      nat.sweep(at(60_000), 1_000);
+    }
+    expect(slices).toBeGreaterThan(16);
+    expect(nat.count).toBe(Math.ceil(MAX_SESSIONS / 3));
+    expect(nat.pollTimeout()).toBe(at(7_440_000));
   });
 
   test('where all ports near the wanted one are taken, any other is found without looking at them all', () => {
     const nat = new NatTable(1);
-    for (let i = 0; i < 10_000; i++) send(nat, { sourcePort: 1000 + i }, T0);
+    for (let i = 0; i < 4096; i++) send(nat, { sourcePort: 1000 + i }, T0);
     const session = send(nat, { sourcePort: 1000, to: ip('100.96.0.2') }, T0);
     const port = nat.outsidePortOf(session);
-    expect(port < 1000 || port >= 11_000).toBe(true);
+    expect(port < 1000 || port >= 5096).toBe(true);
   });
+});
 
-  test('a session costs at most 160 bytes, also just after the table has grown', () => {
-    const nat = new NatTable(1);
-    let worst = 0;
-    for (let i = 0; i < MAX_SESSIONS; i++) {
-      send(nat, { sourcePort: 1 + (i & 0x3fff) }, T0);
-      if (nat.count >= 1_000) worst = Math.max(worst, nat.bytes / nat.count);
-    }
-    expect(worst).toBeLessThanOrEqual(160);
-  });
-
-  test('a sweep in slices removes what a whole one removes, also what ended meanwhile', () => {
-    const nat = new NatTable(1);
-    for (let i = 0; i < 1_000; i++) send(nat, { sourcePort: 1 + i }, at(i < 500 ? 0 : 30_000));
-    const reset = { sourcePort: 1_000, flags: TCP_FLAG.rst };
-    let slices = 0;
-    for (let isFirst = true; nat.sweep(at(60_000), 100) <= 0; isFirst = false) {
-      if (isFirst) send(nat, { sourcePort: 501, flags: TCP_FLAG.rst }, at(60_000));
-      slices++;
-      expect(slices).toBeLessThan(1_000);
-    }
-    expect(slices).toBeGreaterThan(50);
-    expect(nat.count).toBe(499);
-    send(nat, reset, at(60_000));
-    nat.handleTimeout(at(61_000));
-    expect(nat.count).toBe(498);
-  });
+test('a session costs at most 160 bytes, also just after the table has grown', () => {
+  const nat = new NatTable(1);
+  let worst = 0;
+  for (let i = 0; i < MAX_SESSIONS; i++) {
+    send(nat, { sourcePort: 1 + (i & 0x3fff) }, T0);
+    if (nat.count >= 1_000) worst = Math.max(worst, nat.bytes / nat.count);
+  }
+  expect(worst).toBeLessThanOrEqual(160);
 });
 
 describe('against the model', () => {
@@ -340,11 +387,10 @@ describe('against the model', () => {
         let now = 0;
         for (const { kind, transport, port, remotePort, proxy, real, flags, wait } of steps) {
           const isTcp = transport === TRANSPORT.tcp;
-          const isEcho = transport === TRANSPORT.echo;
           const common: Omit<ModelPacket, 'address'> = {
             transport,
             port,
-            remotePort: isEcho ? port : remotePort,
+            remotePort: isTcp ? remotePort : 0,
             isFin: isTcp && flags === 1,
             isRst: isTcp && flags === 4,
             isSyn: isTcp && flags === 2,
@@ -377,7 +423,7 @@ describe('against the model', () => {
               destinationPort: port,
               flags,
             };
-            const session = nat.findToClient(reply(fields), instant(now));
+            const session = receive(nat, fields, instant(now));
             const expected = model.toClient({ ...common, address: real }, now);
             if (expected === 'expired') expect(session).toBe(NAT.expired);
             else if (expected === 'unknown') expect(session).toBe(NAT.unknown);

@@ -21,12 +21,8 @@ import type { Ecn } from '../../base/transmit.ts';
 import { isControlPacket } from '../../wire/control/p2p-control.ts';
 import { parseSuperPacket, parseTunPacket, type RowOutcome } from '../../wire/ip/batch-rows.ts';
 import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
-import {
-  EmbeddedPacket,
-  parseEmbeddedPacket,
-  refusalOf,
-  writeIcmpError,
-} from '../../wire/ip/icmp-error.ts';
+import { EmbeddedPacket, parseEmbeddedPacket } from '../../wire/ip/embedded-packet.ts';
+import { refusalOf, writeIcmpError } from '../../wire/ip/icmp-error.ts';
 import {
   DESTINATION_WORDS,
   ParsedPacket,

@@ -1,11 +1,15 @@
-// Hot path. One client on the gateway: what it may send and receive, packet by packet (data-plane 3.3 and 4.2, in the order given
-// there), with the NAT of its DNS resources. The client's identity is the tunnel a packet came from, never an address in it.
+// Hot path. One client on the gateway, and what decides about each of its packets: `decideToResource` and `decideToClient`, in the order
+// of data-plane 3.3 and 4.2. The client's identity is the tunnel a packet came from, never an address in it.
+//
+// A connection that the policy allowed remembers under which *epoch* of the policy, so that its packets need one look-up, of their
+// session; every change of the policy begins a new epoch. Errors are decided in `icmp-errors.ts`, what resources cover in
+// `authorizations.ts`, and what becomes of a decision in `traffic.ts`.
 
 import { type IpAddress, type IpFamily, writeAddressWords } from '../../base/address.ts';
 import { at } from '../../base/bytes.ts';
 import { type ClientId, type PeerId, peerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
-import { NAT, NatTable } from '../../proto/nat/nat-table.ts';
+import { isTranslatable, NAT, NatTable } from '../../proto/nat/nat-table.ts';
 import { GATEWAY_DNS_PORT, isProxyWords, isTunnelWords } from '../../wire/control/address-plan.ts';
 import {
   setDestination,
@@ -13,20 +17,24 @@ import {
   setSource,
   setSourcePort,
 } from '../../wire/ip/edit.ts';
-import { EmbeddedPacket, isIcmpError, parseEmbeddedPacket } from '../../wire/ip/icmp-error.ts';
+import { isIcmpReplyType } from '../../wire/ip/icmp.ts';
+import { isIcmpError } from '../../wire/ip/icmp-error.ts';
+import { clampMss } from '../../wire/ip/mss.ts';
 import {
   DESTINATION_WORDS,
   type ParsedPacket,
   SOURCE_WORDS,
   TRANSPORT,
 } from '../../wire/ip/parsed-packet.ts';
+import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
+import { TCP_FLAG } from '../../wire/ip/tcp.ts';
 import { Authorizations, type PolicyAnswer } from './authorizations.ts';
 import type { Decision } from './decisions.ts';
 import type { GatewayWide } from './gateway-wide.ts';
+import { IcmpErrors } from './icmp-errors.ts';
 import { isAddressOf } from './own-address.ts';
 import { TokenBucket } from './token-bucket.ts';
 import { TrafficCounters } from './traffic-counters.ts';
-import { writeTranslatedError } from './translated-error.ts';
 import { Translations } from './translations.ts';
 
 // Implementation
@@ -43,6 +51,11 @@ const ANSWERS: readonly PolicyAnswer[] = [
   'filtered',
   'internet-rejected',
 ];
+
+/** Results that are neither a session nor `NAT`'s. */
+const NO_SESSION = -11;
+const NO_TRANSLATION = -12;
+const NO_ADDRESS = -13;
 
 /** An address where it stands, reused. */
 interface AddressKey {
@@ -61,16 +74,21 @@ export class ClientPeer {
   readonly peer: PeerId;
   readonly addresses: ClientAddresses;
   readonly translations: Translations;
+  /** Its connections, translated or not. */
   readonly nat: NatTable;
   readonly authorizations: Authorizations;
   readonly icmpErrors: TokenBucket;
   readonly domainWishes: TokenBucket;
   /** Bytes and super-packets that passed. */
   readonly traffic: TrafficCounters = new TrafficCounters();
+  /** Largest packet its tunnel carries. */
+  maxPacket: number = MAX_PACKET_LENGTH;
+  /** The session of the packet that was last allowed, -1: none. For whoever counts. */
+  lastSession = -1;
   readonly #wide: GatewayWide;
   /** The client's tunnel IPv4 (0-3) and IPv6 (4-7). */
   readonly #own = new Int32Array(8);
-  readonly #embedded = new EmbeddedPacket();
+  readonly #errors: IcmpErrors;
   readonly #key: AddressKey = { family: 4, words: new Int32Array(0), index: 0 };
   readonly #flow = { transport: 0, port: 0 };
   #epoch: number;
@@ -88,6 +106,13 @@ export class ClientPeer {
     this.#epoch = wide.flows.nextEpoch();
     writeAddressWords(addresses.ipv4, this.#own, 0);
     writeAddressWords(addresses.ipv6, this.#own, 4);
+    this.#errors = new IcmpErrors({
+      nat: this.nat,
+      own: this.#own,
+      isAllowed: (session, about) =>
+        this.#isKnownToPass(session, about) ||
+        this.#classify(about, SOURCE_WORDS, about.sourcePort) === 'allowed',
+    });
   }
 
   /** To be called after every change of authorizations or translations. */
@@ -98,18 +123,32 @@ export class ClientPeer {
   /** Data-plane 3.3 from step 5 on; a packet that is forwarded has been translated in place. */
   decideToResource(view: DataView, packet: ParsedPacket, now: Instant): Decision {
     const { addresses } = packet;
-    if (isIcmpError(packet) && parseEmbeddedPacket(view, packet, this.#embedded))
-      return 'icmp-error-of-client';
+    this.lastSession = -1;
+    if (isIcmpError(packet)) {
+      const decision = this.#errors.decideToResource(view, packet, now);
+      if (decision !== undefined) return decision;
+    }
     if (!this.#isOwn(packet, SOURCE_WORDS)) return 'source-not-allowed';
     if (this.#wide.isOwn(packet, DESTINATION_WORDS)) {
       return isOwnService(packet) ? 'forward' : 'own-address';
     }
     if (isTunnelWords(addresses, DESTINATION_WORDS)) return 'other-peer';
-    const answer = this.#classify(packet, DESTINATION_WORDS, packet.destinationPort);
-    if (answer !== 'allowed') return answer;
-    if (isProxyWords(addresses, DESTINATION_WORDS)) return this.#translate(view, packet, now);
-    if (this.translations.isReal(addresses, DESTINATION_WORDS)) this.#reserve(view, packet, now);
-    else this.nat.noteUntranslated(packet);
+    let session = this.nat.findToResource(packet, now);
+    if (session < 0 || !this.#isKnownToPass(session, packet)) {
+      const answer = this.#classify(packet, DESTINATION_WORDS, packet.destinationPort);
+      if (answer !== 'allowed') return answer;
+      if (session < 0) session = this.#connect(packet, now);
+      if (session === NO_SESSION) return 'forward';
+      if (session < 0) return refusalOf(session);
+      this.nat.setEpoch(session, this.#epoch);
+    }
+    this.nat.noteToResource(session, packet, now);
+    if (this.nat.isTranslated(session)) {
+      setDestination(view, packet, this.nat.rows, this.nat.outsideOf(session));
+      setSourcePort(view, packet, this.nat.outsidePortOf(session));
+    }
+    this.#clamp(view, packet);
+    this.lastSession = session;
     return 'forward';
   }
 
@@ -123,73 +162,81 @@ export class ClientPeer {
     packet: ParsedPacket,
     now: Instant,
   ): Decision | Uint8Array {
-    if (this.#wide.isOwn(packet, SOURCE_WORDS)) return 'forward';
-    if (packet.transport === TRANSPORT.icmp) return this.#decideError(slab, view, packet, now);
-    const session = this.nat.findToClient(packet, now);
-    if (session === NAT.unsupported) return 'unsupported-protocol';
+    this.lastSession = -1;
+    const isOurs = this.#wide.isOwn(packet, SOURCE_WORDS);
+    if (isIcmpError(packet)) return this.#errors.decideToClient(slab, view, packet, isOurs, now);
+    if (isOurs) return 'forward';
+    let session = this.nat.findToClient(packet, now);
+    if (session === NAT.unsupported) return 'unsupported-icmp';
     if (session === NAT.expired) return 'expired-session';
-    if (session >= 0) {
+    if (!this.#isOwn(packet, DESTINATION_WORDS)) return 'destination-not-client';
+    if (isTunnelWords(packet.addresses, SOURCE_WORDS)) return 'source-is-peer';
+    const isTranslated = session >= 0 && this.nat.isTranslated(session);
+    if (isTranslated) {
       setSource(view, packet, this.nat.rows, this.nat.insideOf(session));
       setDestinationPort(view, packet, this.nat.insidePortOf(session));
     }
-    if (!this.#isOwn(packet, DESTINATION_WORDS)) return 'destination-not-client';
-    if (isTunnelWords(packet.addresses, SOURCE_WORDS)) return 'source-is-peer';
-    const answer = this.#classify(packet, SOURCE_WORDS, packet.sourcePort);
-    return answer === 'allowed' ? 'forward' : 'not-allowed';
-  }
-
-  /** Steps 11 to 16: to the real address the session has, or the proxy address stands for now. */
-  #translate(view: DataView, packet: ParsedPacket, now: Instant): Decision {
-    let session = this.nat.findToResource(packet, now);
-    if (session < 0) {
-      // A live session goes on although its domain has no address any more (data-plane 17.18).
-      const translation = this.translations.find(packet.addresses, DESTINATION_WORDS);
-      if (!translation) return 'no-translation';
-      if (translation.real === undefined) return 'no-address';
-      if (session === NAT.unsupported) return 'unsupported-protocol';
-      session = this.nat.allocate(packet, translation.realWords, 0, now);
-      if (session < 0) return 'nat-exhausted';
+    if (session < 0 || !this.#isKnownToPass(session, packet)) {
+      const answer = this.#classify(packet, SOURCE_WORDS, packet.sourcePort);
+      if (answer !== 'allowed') return 'not-allowed';
+      if (session < 0) {
+        session = this.#acceptFromResource(packet, now);
+        if (session === NO_SESSION) return 'forward';
+        if (session < 0) return session === NAT.exhausted ? 'nat-exhausted' : 'not-initiated';
+      }
+      this.nat.setEpoch(session, this.#epoch);
     }
-    setDestination(view, packet, this.nat.rows, this.nat.outsideOf(session));
-    setSourcePort(view, packet, this.nat.outsidePortOf(session));
+    this.nat.noteToClient(session, packet.tcpFlags, now);
+    this.#clamp(view, packet);
+    this.lastSession = session;
     return 'forward';
   }
 
+  /** The policy allowed this connection and has not changed since. A session of UDP serves several ports, so it cannot tell. */
+  #isKnownToPass(session: number, packet: Pick<ParsedPacket, 'transport'>): boolean {
+    return this.nat.epochOf(session) === this.#epoch && packet.transport !== TRANSPORT.udp;
+  }
+
+  /** Steps 10 to 15: a session to the address itself, or to the one it stands for. */
+  #connect(packet: ParsedPacket, now: Instant): number {
+    const { addresses } = packet;
+    if (!isProxyWords(addresses, DESTINATION_WORDS)) {
+      const session = this.nat.allocate(packet, addresses, DESTINATION_WORDS, now);
+      return session === NAT.unsupported ? NO_SESSION : session;
+    }
+    const translation = this.translations.find(addresses, DESTINATION_WORDS);
+    if (!translation) return NO_TRANSLATION;
+    if (translation.real === undefined) return NO_ADDRESS;
+    if (!isTranslatable(packet)) return NAT.unsupported;
+    return this.nat.allocate(packet, translation.realWords, 0, now);
+  }
+
   /**
-   * A flow to an address that is also a domain's: it gets a session of its own, so that its replies and those of translated flows
-   * are kept apart even with equal ports or echo identifiers (data-plane 17.11). As a rule the session changes nothing.
+   * What a resource may send without having been asked (data-plane 17.8): segments of a TCP connection that began before this
+   * process did; and, if the operator wants it, a new connection.
    */
-  #reserve(view: DataView, packet: ParsedPacket, now: Instant): void {
-    const { nat } = this;
-    let session = nat.findToResource(packet, now);
-    if (session === NAT.unknown) {
-      session = nat.allocate(packet, packet.addresses, DESTINATION_WORDS, now);
-    }
-    if (session >= 0 && nat.outsidePortOf(session) !== packet.sourcePort) {
-      setSourcePort(view, packet, nat.outsidePortOf(session));
-    }
+  #acceptFromResource(packet: ParsedPacket, now: Instant): number {
+    const { tcp, echo, icmp } = TRANSPORT;
+    const { transport, version, icmpType, tcpFlags } = packet;
+    if (transport === tcp && (tcpFlags & (TCP_FLAG.syn | TCP_FLAG.ack)) !== TCP_FLAG.syn)
+      return NO_SESSION;
+    const isReply =
+      (transport === echo || transport === icmp) && isIcmpReplyType(version, icmpType);
+    if (isReply || !this.#wide.settings.mayResourcesInitiate) return NAT.unknown;
+    return this.nat.admit(packet, now);
   }
 
-  /** Steps 6, 7, 10 to 12: errors need no resource; those about a translated flow are translated (data-plane 10). */
-  #decideError(
-    slab: Uint8Array,
-    view: DataView,
-    packet: ParsedPacket,
-    now: Instant,
-  ): Decision | Uint8Array {
-    const about = this.#embedded;
-    if (!parseEmbeddedPacket(view, packet, about)) return 'unsupported-icmp';
-    const session = this.nat.findOfError(about, now);
-    if (session === NAT.expired) return 'expired-session';
-    if (session >= 0 && !this.nat.isIdentity(session)) {
-      const client = packet.version === 4 ? this.addresses.ipv4 : this.addresses.ipv6;
-      return writeTranslatedError(slab, packet, about, { nat: this.nat, session, client });
-    }
-    if (!this.#isOwn(packet, DESTINATION_WORDS)) return 'destination-not-client';
-    return isTunnelWords(packet.addresses, SOURCE_WORDS) ? 'source-is-peer' : 'forward';
+  /** A SYN must not announce more than the tunnel carries. */
+  #clamp(view: DataView, packet: ParsedPacket): void {
+    if ((packet.tcpFlags & TCP_FLAG.syn) === 0 || !this.#wide.settings.clampMss) return;
+    clampMss(view, packet, this.maxPacket);
   }
 
-  #classify(packet: ParsedPacket, index: 0 | 4, port: number): PolicyAnswer {
+  #classify(
+    packet: Pick<ParsedPacket, 'addresses' | 'transport' | 'version'>,
+    index: 0 | 4,
+    port: number,
+  ): PolicyAnswer {
     const { addresses, transport } = packet;
     const hasPorts = transport === TRANSPORT.tcp || transport === TRANSPORT.udp;
     const flow = (packet.version << 20) | (transport << 16) | (hasPorts ? port : 0);
@@ -209,6 +256,19 @@ export class ClientPeer {
 
   #isOwn(packet: ParsedPacket, index: 0 | 4): boolean {
     return isAddressOf(this.#own, packet, index);
+  }
+}
+
+function refusalOf(session: number): Decision {
+  switch (session) {
+    case NO_TRANSLATION:
+      return 'no-translation';
+    case NO_ADDRESS:
+      return 'no-address';
+    case NAT.unsupported:
+      return 'unsupported-protocol';
+    default:
+      return 'nat-exhausted';
   }
 }
 

@@ -26,6 +26,7 @@ export type DropReason =
   | 'not-a-peer'
   | 'expired-session'
   | 'unsupported-icmp'
+  | 'not-initiated'
   | 'destination-not-client'
   | 'source-is-peer'
   | 'not-allowed'

@@ -7,6 +7,7 @@ import { InternetRejectList, laboratoryNetworks } from '../../proto/filter/rejec
 import type { ParsedPacket } from '../../wire/ip/parsed-packet.ts';
 import { FlowCache } from './flow-cache.ts';
 import { isAddressOf } from './own-address.ts';
+import { DEFAULT_PACKET_SETTINGS, type PacketSettings } from './packet-settings.ts';
 
 export interface TunnelAddresses {
   readonly ipv4: IpAddress;
@@ -16,6 +17,7 @@ export interface TunnelAddresses {
 export class GatewayWide {
   readonly flows: FlowCache = new FlowCache();
   readonly exceptions: readonly IpNetwork[];
+  readonly settings: PacketSettings;
   readonly #crypto: CryptoProvider;
   /** IPv4 at 0, IPv6 at 4. */
   readonly #own = new Int32Array(8);
@@ -25,9 +27,14 @@ export class GatewayWide {
   #rejectList: InternetRejectList;
 
   /** `exceptions`: special networks that names and Internet resources may lead to at this site. */
-  constructor(crypto: CryptoProvider, exceptions: readonly IpNetwork[] = []) {
+  constructor(
+    crypto: CryptoProvider,
+    exceptions: readonly IpNetwork[] = [],
+    settings: Partial<PacketSettings> = {},
+  ) {
     this.#crypto = crypto;
     this.exceptions = exceptions;
+    this.settings = { ...DEFAULT_PACKET_SETTINGS, ...settings };
     this.#rejectList = new InternetRejectList({ exceptions });
   }
 

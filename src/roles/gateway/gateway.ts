@@ -38,6 +38,7 @@ import { DomainSetups } from './domain-setups.ts';
 import type { GatewayEvent, ResolveResult } from './events.ts';
 import { GatewayWide } from './gateway-wide.ts';
 import type { GatewayLink } from './link.ts';
+import type { PacketSettings } from './packet-settings.ts';
 import { RelayRequest } from './relay-request.ts';
 import { type GatewaySnapshot, snapshotOf } from './snapshot.ts';
 import { Traffic } from './traffic.ts';
@@ -50,6 +51,7 @@ export interface GatewayDeps {
   readonly log: Log;
   /** Special networks that names and Internet resources may lead to at this site all the same. */
   readonly specialNetworks?: readonly IpNetwork[];
+  readonly packets?: Partial<PacketSettings>;
 }
 
 export class Gateway implements TunnelRole {
@@ -73,7 +75,7 @@ export class Gateway implements TunnelRole {
     const setups = this.#setups;
     this.#link = link;
     this.#log = log;
-    const wide = new GatewayWide(deps.crypto, deps.specialNetworks);
+    const wide = new GatewayWide(deps.crypto, deps.specialNetworks, deps.packets);
     this.#wide = wide;
     this.#access = new Access({ wide, link, setups, wallClock, log, events }, now);
     const access = this.#access;

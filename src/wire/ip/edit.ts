@@ -136,7 +136,8 @@ function setIdentifier(view: DataView, packet: ParsedPacket, identifier: number)
   patchTransport(view, packet, before, identifier);
 }
 
-function patchTransport(
+/** Takes over into the transport checksum that `removed` (a folded sum) was replaced by `added`. */
+export function patchTransport(
   view: DataView,
   packet: ParsedPacket,
   removed: number,

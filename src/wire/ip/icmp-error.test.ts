@@ -6,13 +6,8 @@ import { anyPacket, checksumsAreRight, ip, parsed } from '../../../test/support/
 import { vector } from '../../../test/vectors/data-plane.ts';
 import { addressFromWords } from '../../base/address.ts';
 import { toHex, viewOf } from '../../base/bytes.ts';
-import {
-  EmbeddedPacket,
-  isIcmpError,
-  parseEmbeddedPacket,
-  refusalOf,
-  writeIcmpError,
-} from './icmp-error.ts';
+import { EmbeddedPacket, parseEmbeddedPacket } from './embedded-packet.ts';
+import { isIcmpError, refusalOf, writeIcmpError } from './icmp-error.ts';
 import { TRANSPORT } from './parsed-packet.ts';
 import { writeIcmpPacket, writeUdpPacket } from './write-packet.ts';
 

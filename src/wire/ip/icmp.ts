@@ -37,3 +37,35 @@ export function isEcho(version: number, type: number, code: number): boolean {
     ? type === ICMPV4_TYPE.echoRequest || type === ICMPV4_TYPE.echoReply
     : type === ICMPV6_TYPE.echoRequest || type === ICMPV6_TYPE.echoReply;
 }
+
+/** Queries and the types of their replies (RFC 792, 950, 8335; RFC 4443, 4620). */
+const REPLIES_IPV4: readonly (readonly [number, number])[] = [
+  [8, 0],
+  [13, 14],
+  [15, 16],
+  [17, 18],
+  [42, 43],
+];
+const REPLIES_IPV6: readonly (readonly [number, number])[] = [
+  [128, 129],
+  [139, 140],
+  [160, 161],
+];
+const REPLY_TYPE_IPV4: Int16Array = replyTypes(REPLIES_IPV4);
+const REPLY_TYPE_IPV6: Int16Array = replyTypes(REPLIES_IPV6);
+
+/** The type of the reply to a query of this type, or -1 if it is no query. */
+export function icmpReplyType(version: number, type: number): number {
+  return (version === 4 ? REPLY_TYPE_IPV4 : REPLY_TYPE_IPV6)[type] ?? -1;
+}
+
+/** Whether this is the type of a reply to some query. */
+export function isIcmpReplyType(version: number, type: number): boolean {
+  return (version === 4 ? REPLIES_IPV4 : REPLIES_IPV6).some(([, reply]) => reply === type);
+}
+
+function replyTypes(pairs: readonly (readonly [number, number])[]): Int16Array {
+  const table = new Int16Array(256).fill(-1);
+  for (const [query, reply] of pairs) table[query] = reply;
+  return table;
+}

@@ -3,11 +3,8 @@
 
 import { viewOf } from '../../../src/base/bytes.ts';
 import { mergeEcn, setDestination, setSourcePort } from '../../../src/wire/ip/edit.ts';
-import {
-  EmbeddedPacket,
-  parseEmbeddedPacket,
-  writeIcmpError,
-} from '../../../src/wire/ip/icmp-error.ts';
+import { EmbeddedPacket, parseEmbeddedPacket } from '../../../src/wire/ip/embedded-packet.ts';
+import { writeIcmpError } from '../../../src/wire/ip/icmp-error.ts';
 import { ParsedPacket, parsePacket } from '../../../src/wire/ip/parsed-packet.ts';
 import { checksumsAreRight } from '../../support/packets.ts';
 
