@@ -1,12 +1,13 @@
 // What the gateway decides about one packet: forwarded, or dropped for one of these reasons, some of them answered with an
 // ICMP error (data-plane 3.3, 4.2, 5). Each reason has a counter.
 
+import type { FragmentDrop } from '../../proto/fragments/reassembly.ts';
 import type { IcmpErrorKind } from '../../wire/ip/icmp-error.ts';
 
 export type DropReason =
   // Both directions.
   | 'malformed'
-  | 'fragment'
+  | FragmentDrop
   | 'too-large'
   | 'no-peer'
   | 'unsupported-protocol'
@@ -53,6 +54,8 @@ export function answerTo(decision: Decision): IcmpErrorKind | undefined {
 /** Other things that are counted. */
 export type GatewayCount =
   | 'icmp-errors-sent'
+  /** Packets that came in fragments, became whole and went on in fragments. */
+  | 'packets-reassembled'
   | 'icmp-errors-limited'
   | 'answers-not-sent'
   | 'control-packets'

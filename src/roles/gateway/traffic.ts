@@ -12,6 +12,7 @@ import { Counters } from '../../base/counters.ts';
 import type { PeerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
+import { Reassembly } from '../../proto/fragments/reassembly.ts';
 import { isTunnelWords } from '../../wire/control/address-plan.ts';
 import { isControlPacket } from '../../wire/control/p2p-control.ts';
 import {
@@ -21,6 +22,7 @@ import {
   type RowOutcome,
 } from '../../wire/ip/batch-rows.ts';
 import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
+import { parseFragment, splitPacket } from '../../wire/ip/fragment.ts';
 import { writeIcmpError } from '../../wire/ip/icmp-error.ts';
 import { DESTINATION_WORDS, ParsedPacket, parsePacket } from '../../wire/ip/parsed-packet.ts';
 import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
@@ -54,6 +56,7 @@ export class Traffic {
   readonly #toTun: Uint8Array[] = [];
   /** Whose packet is being decided, for the case that an invariant breaks meanwhile. */
   #serving: ClientPeer | undefined;
+  readonly #reassembly = { toResource: new Reassembly(), toClient: new Reassembly() };
 
   constructor({ link, clients, control, counts }: TrafficDeps) {
     this.#link = link;
@@ -69,6 +72,12 @@ export class Traffic {
       rows[row + SUPER.verdict] = VERDICT.drop;
       const outcome = parseSuperPacket(batch, i, this.#packet);
       const peer = this.#link.peerOfSlot(int32At(rows, row + SUPER.slot));
+      if (outcome === 'fragment') {
+        const start = int32At(rows, row + SUPER.offset);
+        const fragment = slab.subarray(start, start + int32At(rows, row + SUPER.length));
+        this.#handleFragmentOfClient(peer, fragment, int32At(rows, row + SUPER.ecn), now);
+        continue;
+      }
       const client = this.#admit(outcome, slab, view, peer, now);
       if (!client) continue;
       mergeEcn(view, this.#packet, int32At(rows, row + SUPER.ecn));
@@ -87,16 +96,12 @@ export class Traffic {
       bytes.length > MAX_PACKET_LENGTH
         ? 'too-large'
         : parsePacket(view, 0, bytes.length, this.#packet);
+    if (outcome === 'fragment') return this.#handleFragmentOfClient(peer, bytes, ecn, now);
     const client = this.#admit(outcome, bytes, view, peer, now);
     this.#serving = undefined;
     if (!client) return;
     mergeEcn(view, this.#packet, ecn);
-    if (this.#toTun.length >= MAX_PACKETS_TO_TUN) {
-      this.dropsToResource.add('tun-queue-full');
-      return;
-    }
-    client.traffic.noteToResource(bytes.length, 1);
-    this.#toTun.push(bytes);
+    if (this.#pushToTun(bytes)) client.traffic.noteToResource(bytes.length, 1);
   }
 
   handleTunPackets(batch: TunBatch, now: Instant): void {
@@ -106,6 +111,12 @@ export class Traffic {
       const row = i * TUN_PACKET.stride;
       rows[row + TUN_PACKET.slot] = -1;
       const outcome = parseTunPacket(batch, i, packet);
+      if (outcome === 'fragment') {
+        const start = int32At(rows, row + TUN_PACKET.offset);
+        const end = start + int32At(rows, row + TUN_PACKET.length);
+        this.#handleFragmentOfResource(batch.slab.subarray(start, end), now);
+        continue;
+      }
       if (outcome !== 'parsed') {
         this.dropsToClient.add(outcome);
         continue;
@@ -162,6 +173,58 @@ export class Traffic {
     this.#drop(decision);
     this.#answer(client, decision, slab, now);
     return undefined;
+  }
+
+  /** Decided as a whole, like any other packet, and sent on in fragments no larger than they came. Cold. */
+  #handleFragmentOfClient(
+    peer: PeerId | undefined,
+    fragment: Uint8Array,
+    ecn: number,
+    now: Instant,
+  ): void {
+    const client = peer === undefined ? undefined : this.#clients.get(peer);
+    if (!client) return this.#drop('no-peer');
+    const outcome = this.#reassembly.toResource.add(client.id, fragment, now);
+    if (outcome.kind === 'dropped') return this.#drop(outcome.reason);
+    if (outcome.kind === 'held') return;
+    const { bytes, identification, largest } = outcome.packet;
+    const view = viewOf(bytes);
+    const parsed = parsePacket(view, 0, bytes.length, this.#packet);
+    if (!this.#admit(parsed, bytes, view, peer, now)) return;
+    mergeEcn(view, this.#packet, ecn);
+    this.#counts.add('packets-reassembled');
+    client.traffic.noteToResource(bytes.length, 1);
+    for (const part of splitPacket(bytes, identification, largest)) this.#pushToTun(part);
+  }
+
+  #handleFragmentOfResource(fragment: Uint8Array, now: Instant): void {
+    const addresses = parseFragment(fragment)?.addresses;
+    if (!addresses) return this.dropsToClient.add('fragment');
+    const client = this.#clients.findByAddress(addresses, DESTINATION_WORDS);
+    if (!client) return this.dropsToClient.add('no-peer');
+    const outcome = this.#reassembly.toClient.add(client.id, fragment, now);
+    if (outcome.kind === 'dropped') return this.dropsToClient.add(outcome.reason);
+    if (outcome.kind === 'held') return;
+    const { bytes, identification, largest } = outcome.packet;
+    const view = viewOf(bytes);
+    const parsed = parsePacket(view, 0, bytes.length, this.#packet);
+    if (parsed !== 'parsed') return this.dropsToClient.add(parsed);
+    const decision = client.decideToClient(bytes, view, this.#packet, now);
+    if (decision !== 'forward') return this.#sendOrDrop(client, decision, now);
+    this.#counts.add('packets-reassembled');
+    const ecn = ecnOf(view, this.#packet);
+    for (const part of splitPacket(bytes, identification, Math.min(largest, client.maxPacket))) {
+      if (wasTaken(this.#link.sendPacket(client.peer, part, ecn, now))) {
+        client.traffic.noteToClient(part.length, 1);
+      } else this.dropsToClient.add('not-connected');
+    }
+  }
+
+  #pushToTun(bytes: Uint8Array): boolean {
+    const hasRoom = this.#toTun.length < MAX_PACKETS_TO_TUN;
+    if (hasRoom) this.#toTun.push(bytes);
+    else this.dropsToResource.add('tun-queue-full');
+    return hasRoom;
   }
 
   #drop(reason: DropReason): undefined {

@@ -84,10 +84,36 @@ export class ClientOnGateway {
     const verdicts = this.grants
       .possible(now)
       .flatMap((resources) => this.#toResource(packet, resources, now));
+    if (actual.forwarded && this.#isErrorOfClient(packet, actual.forwarded, now)) return undefined;
     for (const verdict of verdicts) {
       if (this.#agrees(verdict, packet, actual, now)) return undefined;
     }
     return `${say(packet)}: expected ${saying(verdicts)}, but ${saw(actual)}`;
+  }
+
+  /** Issue 5: an error about a live flow goes to where the flow goes, about the packet as the resource sent it. */
+  #isErrorOfClient(packet: Packet, forwarded: Uint8Array, now: number): boolean {
+    const { about } = packet;
+    const reading = read(forwarded);
+    if (!about || reading.kind !== 'packet' || !this.own.includes(packet.source)) return false;
+    const { source, destination, about: seen } = reading.packet;
+    const isAllowed = this.grants
+      .possible(now)
+      .some(
+        (granted) => this.#answer(about, granted, about.source, about.sourcePort) === 'allowed',
+      );
+    if (!isAllowed || !seen || source !== packet.source) return false;
+    return this.flows
+      .ofReceived(about)
+      .some(
+        (record) =>
+          this.flows.liveness(record, now) !== 'over' &&
+          destination === record.address &&
+          seen.source === record.address &&
+          seen.sourcePort === about.sourcePort &&
+          seen.destination === about.destination &&
+          seen.destinationPort === record.port,
+      );
   }
 
   #toResource(packet: Packet, resources: readonly Resource[], now: number): Verdict[] {
@@ -111,7 +137,12 @@ export class ClientOnGateway {
     return this.#forwards(packet, now);
   }
 
-  #answer({ kind }: Packet, resources: readonly Resource[], remote: Address, port: number): Answer {
+  #answer(
+    { kind }: Pick<Packet, 'kind'>,
+    resources: readonly Resource[],
+    remote: Address,
+    port: number,
+  ): Answer {
     const named = this.#mappings.get(remote)?.resources ?? new Set<string>();
     return classify(resources, named, { address: remote, kind, port });
   }
@@ -248,7 +279,9 @@ export class ClientOnGateway {
 
   #plainToClient(packet: Packet, resources: readonly Resource[]): Uint8Array[] {
     if (isTunnel(packet.source)) return [];
-    return packet.about || this.#passes(packet, resources, packet.source) ? [packet.bytes] : [];
+    // Issue 5: an error about a live flow of a protocol without ports may come through, too.
+    const isError = packet.about !== undefined || isErrorAboutOther(packet);
+    return isError || this.#passes(packet, resources, packet.source) ? [packet.bytes] : [];
   }
 
   #passes(packet: Packet, resources: readonly Resource[], remote: Address): boolean {
@@ -360,6 +393,10 @@ function isTranslated({ insideAddress, insidePort, address, port }: FlowRecord):
 function distinct(packets: readonly Uint8Array[]): Uint8Array[] {
   const byText = new Map(packets.map((packet) => [packet.join(), packet]));
   return [...byText.values()];
+}
+
+function isErrorAboutOther({ kind, icmpType, source }: Packet): boolean {
+  return kind === 'icmp' && (isIpv4(source) ? [3, 11] : [1, 2, 3]).includes(icmpType);
 }
 
 export function say(packet: Packet): string {

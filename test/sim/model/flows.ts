@@ -71,6 +71,16 @@ export class Flows {
     );
   }
 
+  /** Whose answer, as the client sees it, an error of the client may be about. */
+  ofReceived(about: Flow): FlowRecord[] {
+    return this.#records.filter(
+      (record) =>
+        record.kind === about.kind &&
+        record.insideAddress === about.source &&
+        record.insidePort === about.destinationPort,
+    );
+  }
+
   /** Whose packet an error from the network may be about. */
   ofError(about: Flow): FlowRecord[] {
     return this.#records.filter(
