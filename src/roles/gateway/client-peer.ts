@@ -134,6 +134,7 @@ export class ClientPeer {
     }
     if (isTunnelWords(addresses, DESTINATION_WORDS)) return 'other-peer';
     let session = this.nat.findToResource(packet, now);
+    const isNew = session < 0;
     if (session < 0 || !this.#isKnownToPass(session, packet)) {
       const answer = this.#classify(packet, DESTINATION_WORDS, packet.destinationPort);
       if (answer !== 'allowed') return answer;
@@ -142,7 +143,8 @@ export class ClientPeer {
       if (session < 0) return refusalOf(session);
       this.nat.setEpoch(session, this.#epoch);
     }
-    this.nat.noteToResource(session, packet, now);
+    // The first packet sets no flags (data-plane 9.4).
+    if (!isNew) this.nat.noteToResource(session, packet, now);
     if (this.nat.isTranslated(session)) {
       setDestination(view, packet, this.nat.rows, this.nat.outsideOf(session));
       setSourcePort(view, packet, this.nat.outsidePortOf(session));

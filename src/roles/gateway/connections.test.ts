@@ -201,6 +201,16 @@ describe('data-plane 17.8: what a resource may send without having been asked', 
 });
 
 describe('data-plane 17.10, 17.11: connections share nothing', () => {
+  test('data-plane 9.4: RST in the very first packet does not end the session it begins', () => {
+    const world = withDomain();
+    const ports = [40_000, 443] as const;
+    const first = { from: ALICE.ipv4, to: '100.96.0.1', ports, flags: TCP_FLAG.rst };
+    world.fromClient(segment(first));
+    world.advance(5_000);
+    const answer = { from: '10.9.0.7', to: ALICE.ipv4, ports: [443, 40_000] as const };
+    expect(world.fromTun(segment(answer)).slot).toBe(0);
+  });
+
   test('the reset of one does not end another with the same port and address', () => {
     const world = withDomain();
     const ports = [40_000, 443] as const;
