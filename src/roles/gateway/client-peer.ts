@@ -173,6 +173,8 @@ export class ClientPeer {
     if (session === NAT.expired) return 'expired-session';
     if (!this.#isOwn(packet, DESTINATION_WORDS)) return 'destination-not-client';
     if (isTunnelWords(packet.addresses, SOURCE_WORDS)) return 'source-is-peer';
+    // An answer, even if the policy refuses it afterwards: step 9 comes before step 13.
+    if (session >= 0) this.nat.noteToClient(session, packet.tcpFlags, now);
     const isTranslated = session >= 0 && this.nat.isTranslated(session);
     if (isTranslated) {
       setSource(view, packet, this.nat.rows, this.nat.insideOf(session));
@@ -188,7 +190,6 @@ export class ClientPeer {
       }
       this.nat.setEpoch(session, this.#epoch);
     }
-    this.nat.noteToClient(session, packet.tcpFlags, now);
     this.#clamp(view, packet);
     this.lastSession = session;
     return 'forward';

@@ -301,11 +301,13 @@ export class ClientOnGateway {
   }
 
   /** A packet from the network was sent to the client: the flow is answered. */
-  noteAnswered(packet: Packet, now: number): void {
+  noteAnswered(packet: Packet, wasSent: boolean, now: number): void {
     const { about, tcpFlags } = packet;
     const port = about ? about.destinationPort : packet.sourcePort;
     for (const record of about ? this.flows.ofError(about) : this.flows.ofAnswer(packet)) {
-      if (this.flows.liveness(record, now) === 'over') continue;
+      const state = this.flows.liveness(record, now);
+      // Dropped: whether it was still somebody's answer is not known.
+      if (state === 'over' || (state === 'maybe' && !wasSent)) continue;
       this.flows.noteIn(record, port, tcpFlags, now);
     }
   }

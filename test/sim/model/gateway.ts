@@ -132,7 +132,7 @@ export class GatewayModel {
     if (!id || !client) return undefined;
     const { packets, isCertain } = client.toClient(packet, now);
     // Also of packets that are refused afterwards (data-plane 4.2: step 9 comes before step 13).
-    client.noteAnswered(packet, now);
+    client.noteAnswered(packet, sealed.length > 0, now);
     const [first, ...more] = sealed;
     if (more.length > 0) return `${text}: was sent ${sealed.length} times`;
     if (!first) {
