@@ -14,6 +14,9 @@ import {
 import { checksumsAreRight, ip, parsed } from '../../../test/support/packets.ts';
 import { addressFromWords } from '../../base/address.ts';
 import { toHex, viewOf } from '../../base/bytes.ts';
+import { instant } from '../../base/time.ts';
+import { Reassembly } from '../../proto/fragments/reassembly.ts';
+import { splitPacket } from '../../wire/ip/fragment.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
 import {
   writeEchoPacket,
@@ -410,5 +413,50 @@ describe('the segment size that a SYN announces', () => {
     const world = lan({ clampMss: false });
     const { forwarded } = world.fromClient(syn(ALICE.ipv4, '10.0.0.9', [40_000, 22], TCP_FLAG.syn));
     expect(mssOf(forwarded)).toBe(1460);
+  });
+});
+
+describe('data-plane 17.15: a packet in fragments', () => {
+  const large = (from: string, to: string, ports: readonly [number, number]): Uint8Array =>
+    writeUdpPacket({
+      identification: 9,
+      source: ip(from),
+      destination: ip(to),
+      sourcePort: ports[0],
+      destinationPort: ports[1],
+      payload: new Uint8Array(8_192).fill(7),
+    });
+
+  function join(parts: readonly Uint8Array[]): Uint8Array | undefined {
+    const reassembly = new Reassembly();
+    for (const part of parts) {
+      const outcome = reassembly.add('test', part, instant(0));
+      if (outcome.kind === 'whole') return outcome.packet.bytes;
+    }
+    return undefined;
+  }
+
+  test('is decided and translated as a whole, and goes on in fragments, in both directions', () => {
+    const world = withDomain();
+    const request = splitPacket(large(ALICE.ipv4, '100.96.0.1', [40_000, 53]), 9, 1_280);
+    for (const part of request) expect(world.fromClient(part).forwarded).toBeUndefined();
+    const toResource: Uint8Array[] = [];
+    for (let part = world.gateway.pollTunPacket(); part; part = world.gateway.pollTunPacket())
+      toResource.push(part);
+    expect(join(toResource)).toEqual(large(ALICE.ipv4, '10.9.0.7', [40_000, 53]));
+    const answer = splitPacket(large('10.9.0.7', ALICE.ipv4, [53, 40_000]), 9, 1_280);
+    const toClient = answer.flatMap((part) => world.fromTun(part).alone);
+    expect(toClient.every(({ length }) => length <= 1_280)).toBe(true);
+    expect(join(toClient)).toEqual(large('100.96.0.1', ALICE.ipv4, [53, 40_000]));
+    expect(world.drops()).toEqual({});
+  });
+
+  test('that no filter allows is refused as a whole', () => {
+    const world = withDomain();
+    const parts = splitPacket(large(ALICE.ipv4, '100.96.0.1', [40_000, 99]), 9, 1_280);
+    const answers = parts.flatMap((part) => world.fromClient(part).answers);
+    expect(answers).toHaveLength(1);
+    expect(world.gateway.pollTunPacket()).toBeUndefined();
+    expect(world.drops()).toEqual({ filtered: 1 });
   });
 });
