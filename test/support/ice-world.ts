@@ -41,6 +41,8 @@ export interface PeerOptions {
 export class IcePeer {
   readonly agent: IceAgent;
   readonly host: Endpoint;
+  /** Whether the agent has the other's credentials; they are set once. */
+  knowsRemote: boolean;
   readonly events: (IceEvent & { at: Instant })[] = [];
   /** When checks (requests) left, by `local>remote`. */
   readonly checks: { at: Instant; path: string }[] = [];
@@ -50,6 +52,7 @@ export class IcePeer {
   constructor(network: VirtualNetwork, isClient: boolean, options: PeerOptions) {
     this.#network = network;
     this.host = ep(options.host);
+    this.knowsRemote = options.knowsRemote !== false;
     const [local, remote] = isClient
       ? [CLIENT_CREDENTIALS, GATEWAY_CREDENTIALS]
       : [GATEWAY_CREDENTIALS, CLIENT_CREDENTIALS];

@@ -44,6 +44,8 @@ const MAX_FOUNDATION_LENGTH = 128;
 /** `undefined` for whatever is not a UDP candidate with an IP address. Unknown extensions are skipped. */
 export function parseCandidate(text: string): IceCandidate | undefined {
   if (text.length > MAX_CANDIDATE_LENGTH || !text.startsWith('candidate:')) return undefined;
+  // RFC 8839 §5.1: words are of visible ASCII. What else is white space would be lost when the string is passed on.
+  if (!/^[\x20-\x7e]*$/.test(text)) return undefined;
   const words = text.slice('candidate:'.length).trim().split(/ +/);
   const [foundation = '', componentText, protocol, priorityText, addressText, portText] = words;
   const component = parseUint(componentText, 0xffff);

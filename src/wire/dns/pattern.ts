@@ -49,8 +49,10 @@ export class DomainPattern {
   /** Whether `name` (with or without final dot, in any case) is covered. */
   matches(name: string): boolean {
     const key = dnsKey(name);
-    if (key === '') return false;
-    return key === this.#parent || matchLabels(this.#labels, key.split('.'));
+    const labels = key.split('.');
+    // RFC 1035 §3.1: only the root's label is empty, and it has no name of its own here.
+    if (labels.includes('')) return false;
+    return key === this.#parent || matchLabels(this.#labels, labels);
   }
 }
 

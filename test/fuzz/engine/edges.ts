@@ -48,3 +48,10 @@ export function observe(state: number): void {
   states[mixed] = 1;
   fresh.push(EDGE_LIMIT + mixed);
 }
+
+/** A number for `observe` from what describes a state. */
+export function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash;
+}

@@ -13,7 +13,7 @@ export function run(bytes: Uint8Array): void {
   const text = utf8Decode(bytes);
   if (text === undefined) return;
   for (const [key, addresses] of parseHosts(text)) {
-    if (key !== key.toLowerCase() || addresses.length === 0) throw new Error('no entry of hosts');
+    if (/[A-Z]/.test(key) || addresses.length === 0) throw new Error('no entry of hosts');
   }
   const { servers, search } = parseResolvConf(text);
   for (const server of servers) {

@@ -1,0 +1,161 @@
+// Two ICE agents under a list of operations: candidates added, removed, forged, loss, damage, replays, NAT reboots, addresses that move,
+// role conflicts, pauses. Tables stay small, deadlines pass, and what is nominated is a pair of addresses that were offered or seen.
+
+import { parseCandidate } from '../../../src/proto/ice/candidate.ts';
+import {
+  CLIENT_IDLE_TIMING,
+  CLIENT_TIMING,
+  GATEWAY_IDLE_TIMING,
+  GATEWAY_TIMING,
+} from '../../../src/proto/ice/timing.ts';
+import { parseStun } from '../../../src/wire/stun/message.ts';
+import {
+  CLIENT_CREDENTIALS,
+  GATEWAY_CREDENTIALS,
+  IceWorld,
+  type PeerOptions,
+} from '../../support/ice-world.ts';
+import {
+  FULL_CONE,
+  type Nat,
+  PORT_RESTRICTED,
+  SYMMETRIC,
+  VirtualNetwork,
+} from '../../support/virtual-network.ts';
+import { hashOf, observe } from '../engine/edges.ts';
+import { Operations } from '../operations.ts';
+
+export const name = 'ice-agents';
+export const kind = 'operations';
+
+const MAX_OPERATIONS = 20;
+const PAUSES = [0, 10, 100, 1_000, 5_000, 20_000, 60_000];
+const BEHAVIOURS = [undefined, FULL_CONE, PORT_RESTRICTED, SYMMETRIC];
+const FOREIGN = [
+  'candidate:1 1 udp 2130706431 203.0.113.66 1 typ host',
+  'candidate:2 1 udp 1 [x] 5 typ host',
+  'candidate:x 1 UDP 4294967295 2001:db8::66 52625 typ relay',
+  'candidate:3 1 udp 100 127.0.0.1 9 typ srflx raddr 0.0.0.0 rport 0',
+  'candidate:4 1 udp 7 255.255.255.255 0 typ prflx',
+];
+const MAX_TABLE = 256;
+
+export function run(bytes: Uint8Array): void {
+  const ops = new Operations(bytes);
+  const network = new VirtualNetwork();
+  const nats = ['203.0.113.7', '203.0.113.9'].map((publicAddress) => {
+    const behaviour = ops.pick(BEHAVIOURS);
+    return behaviour && network.addNat({ ...behaviour, publicAddress });
+  });
+  const world = IceWorld.connect(network, peerOf(0, nats[0], ops), peerOf(1, nats[1], ops));
+  let count = 0;
+  let loss = 0;
+  network.isDelivered = () => loss === 0 || ++count % loss !== 0;
+  for (let i = 0; i < MAX_OPERATIONS && !ops.isAtEnd; i++) {
+    if (ops.byte() % 8 === 0) loss = ops.byte() % 5;
+    else perform(ops, world, nats);
+    check(world);
+  }
+  const { client, gateway } = world;
+  const states = [client, gateway].map(({ agent }) => {
+    const { state, role, pairs, heldRequests } = agent.snapshot();
+    return `${state} ${role} ${Math.min(4, pairs.length)} ${heldRequests}`;
+  });
+  observe(hashOf(states.join()));
+}
+
+function peerOf(index: number, nat: Nat | undefined, ops: Operations): PeerOptions {
+  const host = nat ? `10.${index}.0.2:52625` : `198.51.100.${10 + index}:52625`;
+  const relayed = ops.byte();
+  return {
+    host,
+    ...(nat ? { nat } : {}),
+    ...(relayed % 2 === 0 ? { relay: `192.0.2.${index + 1}:50000` } : {}),
+    ...(relayed % 16 === 1 ? { role: 'controlling' } : {}),
+    knowsRemote: relayed % 8 !== 3,
+  };
+}
+
+function perform(ops: Operations, world: IceWorld, nats: readonly (Nat | undefined)[]): void {
+  const { network } = world;
+  const isClient = ops.byte() % 2 === 0;
+  const peer = isClient ? world.client : world.gateway;
+  const other = isClient ? world.gateway : world.client;
+  const { agent } = peer;
+  switch (ops.byte() % 10) {
+    case 0:
+    case 1:
+      return world.runFor(ops.pick(PAUSES));
+    case 2: {
+      const candidate = parseCandidate(ops.pick(FOREIGN));
+      if (candidate) agent.addRemoteCandidate(candidate, network.now);
+      return;
+    }
+    case 3: {
+      const candidate = ops.pick([...agent.remoteCandidates(), undefined]);
+      if (candidate) agent.removeRemoteCandidate(candidate, network.now);
+      return;
+    }
+    case 4:
+      return peer.signalTo(other, agent.localCandidates());
+    case 5: {
+      const timings = [CLIENT_TIMING, CLIENT_IDLE_TIMING, GATEWAY_TIMING, GATEWAY_IDLE_TIMING];
+      return agent.setTiming(ops.pick(timings), network.now);
+    }
+    case 6:
+      if (peer.knowsRemote) return;
+      peer.knowsRemote = true;
+      return agent.setRemoteCredentials(
+        isClient ? GATEWAY_CREDENTIALS : CLIENT_CREDENTIALS,
+        network.now,
+      );
+    case 7:
+      return ops.pick(nats)?.reset();
+    case 8: {
+      const candidate = ops.pick([...agent.localCandidates(), undefined]);
+      if (!candidate) return;
+      const { kind, address, base } = candidate;
+      if (kind === 'prflx') return;
+      const info =
+        kind === 'relayed'
+          ? { kind, address, base, viaFamily: 4 as const }
+          : { kind, address, base };
+      if (ops.byte() % 2 === 0) agent.removeLocalCandidate(info, network.now);
+      else agent.addLocalCandidate(info, network.now);
+      return;
+    }
+    default:
+      return replay(ops, world);
+  }
+}
+
+/** Something of the last that was sent, damaged or not, to anybody, from anywhere. */
+function replay(ops: Operations, { network, client, gateway }: IceWorld): void {
+  const datagram = network.sent.at(-1 - (ops.byte() % 8));
+  if (!datagram) return;
+  const message = parseStun(ops.damage(datagram.payload.slice()));
+  if (!message) return;
+  const peer = ops.byte() % 2 === 0 ? client : gateway;
+  const source = ops.byte() % 2 === 0 ? datagram.source : datagram.destination;
+  peer.agent.handleStun(message, { source, local: peer.host }, network.now);
+}
+
+function check({ client, gateway, network }: IceWorld): void {
+  for (const { agent, events } of [client, gateway]) {
+    const snapshot = agent.snapshot();
+    const { localCandidates, remoteCandidates, pairs, heldRequests, transactions } = snapshot;
+    for (const list of [localCandidates, remoteCandidates, pairs])
+      if (list.length > MAX_TABLE) throw new Error('a table without limit');
+    if (heldRequests > MAX_TABLE || transactions > 16 * MAX_TABLE)
+      throw new Error('requests without limit');
+    if (
+      new Set(pairs.map((pair) => JSON.stringify([pair.local, pair.remote]))).size !== pairs.length
+    )
+      throw new Error('a pair twice');
+    const due = agent.pollTimeout();
+    if (due !== undefined && Number.isNaN(due)) throw new Error('no time');
+    for (const event of events) {
+      if (event.kind === 'nominated' && event.at > network.now) throw new Error('from the future');
+    }
+  }
+}
