@@ -12,7 +12,9 @@ import {
 import type { Log } from '../base/log.ts';
 import { ResolvConf } from '../io/dns/dns-control.ts';
 import { DnsListener, type OnDnsQuery } from '../io/dns/dns-listener.ts';
+import { HostFiles } from '../io/dns/host-files.ts';
 import { SystemResolver } from '../io/dns/resolver.ts';
+import { Upstreams } from '../io/dns/upstreams.ts';
 import { ClientRoutes } from '../io/host/client-routes.ts';
 import { TunnelInterface } from '../io/host/interface.ts';
 import { resolveBySystem } from '../io/portal/websocket-dial.ts';
@@ -53,7 +55,10 @@ export class ClientHost {
     this.#routes = new ClientRoutes(device);
     const backup = join(config.stateFolder, 'resolv.conf.before-firezone');
     this.#resolvConf = new ResolvConf(backup);
-    this.#portalResolver = new SystemResolver({ resolvConfPath: backup });
+    const files = new HostFiles('/etc/hosts', backup);
+    const dnsLog = log.child('dns');
+    const upstreams = new Upstreams({ files, log: dnsLog });
+    this.#portalResolver = new SystemResolver({ files, upstreams, log: dnsLog });
     this.#listener = new DnsListener(onDnsQuery, log);
   }
 

@@ -8,7 +8,9 @@ import { type Instant, unixMillis } from '../base/time.ts';
 import { createWallClock, monotonicNow, SystemRandom } from '../io/clock.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
 import { GatewayDns } from '../io/dns/gateway-dns.ts';
+import { HostFiles } from '../io/dns/host-files.ts';
 import { SystemResolver } from '../io/dns/resolver.ts';
+import { Upstreams } from '../io/dns/upstreams.ts';
 import { HealthServer } from '../io/health-server.ts';
 import { Firewall } from '../io/host/firewall.ts';
 import { TunnelInterface } from '../io/host/interface.ts';
@@ -63,7 +65,7 @@ export class GatewayProcess {
   readonly #interface: TunnelInterface;
   readonly #sockets: TunnelSockets;
   readonly #firewall: Firewall;
-  readonly #resolver = new SystemResolver();
+  readonly #resolver: SystemResolver;
   readonly #dns: GatewayDns;
   readonly #portal: PortalLink<GatewayInbound, GatewayOutbound>;
   readonly #onFatal: (error: unknown) => void;
@@ -130,7 +132,11 @@ export class GatewayProcess {
       udpSuperPackets: this.#tun.offloads.udp,
     });
     this.#interface = new TunnelInterface(this.#tun.name);
-    this.#dns = new GatewayDns({ log: log.child('dns') });
+    const dnsLog = log.child('dns');
+    const files = new HostFiles('/etc/hosts', '/etc/resolv.conf');
+    const upstreams = new Upstreams({ files, log: dnsLog });
+    this.#resolver = new SystemResolver({ files, upstreams, log: dnsLog });
+    this.#dns = new GatewayDns({ upstreams, log: dnsLog });
     this.#firewall = new Firewall(this.#tun.name, log.child('firewall'));
     this.#loop = new Loop({
       role: this.#gateway,

@@ -43,8 +43,12 @@ async function tcpServer(script: (query: Buffer) => readonly Buffer[]): Promise<
   return endpoint(LOOPBACK, typeof address === 'object' && address ? address.port : 0);
 }
 
-const withText = (query: Buffer, text: string): Buffer =>
-  Buffer.concat([query.subarray(0, 12), Buffer.from(text)]);
+/** An answer to `query` with `text` behind its question. */
+function withText(query: Buffer, text: string): Buffer {
+  const answer = Buffer.concat([query, Buffer.from(text)]);
+  answer.writeUInt8(answer.readUInt8(2) | 0x80, 2);
+  return answer;
+}
 
 describe('over UDP', () => {
   test('gives the answer back under the id of the query; the server saw another one', async () => {
@@ -60,22 +64,26 @@ describe('over UDP', () => {
     for (const outcome of outcomes) {
       if (outcome.kind !== 'answered') throw new Error(outcome.reason);
       expect(Buffer.from(outcome.answer).readUInt16BE(0)).toBe(0x1234);
-      expect(Buffer.from(outcome.answer.subarray(12)).toString()).toBe('yes');
+      expect(Buffer.from(outcome.answer.subarray(QUERY.length)).toString()).toBe('yes');
     }
     expect(ids.size).toBeGreaterThan(1);
     expect(QUERY[0]).toBe(0x12);
   });
 
-  test('takes no answer with a wrong id, and none without a header', async () => {
+  test('takes no answer with a wrong id, none without a header, no query, and none to another question', async () => {
     const server = await udpServer((query) => {
       const wrong = withText(query, 'no');
       wrong.writeUInt16BE(query.readUInt16BE(0) ^ 1, 0);
-      return [wrong, query.subarray(0, 2), withText(query, 'yes')];
+      const other = withText(query, 'no');
+      other.writeUInt8('b'.charCodeAt(0), 13);
+      const cased = withText(query, 'yes');
+      cased.writeUInt8('A'.charCodeAt(0), 13);
+      return [wrong, query.subarray(0, 2), query, other, cased];
     });
     const outcome = await new DnsForwarder().forward(QUERY, server, 'udp');
-    expect(outcome.kind === 'answered' && Buffer.from(outcome.answer.subarray(12)).toString()).toBe(
-      'yes',
-    );
+    expect(
+      outcome.kind === 'answered' && Buffer.from(outcome.answer.subarray(QUERY.length)).toString(),
+    ).toBe('yes');
   });
 
   test('says so at once when nobody listens', async () => {
@@ -94,9 +102,9 @@ describe('over TCP', () => {
       return [Buffer.concat([header, answer.subarray(0, 5)]), answer.subarray(5)];
     });
     const outcome = await new DnsForwarder().forward(QUERY, server, 'tcp');
-    expect(outcome.kind === 'answered' && Buffer.from(outcome.answer.subarray(12)).toString()).toBe(
-      'in two parts',
-    );
+    expect(
+      outcome.kind === 'answered' && Buffer.from(outcome.answer.subarray(QUERY.length)).toString(),
+    ).toBe('in two parts');
   });
 
   test.each([

@@ -19,6 +19,7 @@ import {
 import { DNS_CLASS, DNS_TYPE } from '../../wire/dns/records.ts';
 import { GatewayDns } from './gateway-dns.ts';
 import { HostFiles } from './host-files.ts';
+import { Upstreams } from './upstreams.ts';
 
 const QUESTION = { name: 'db.test', type: DNS_TYPE.txt, class: DNS_CLASS.internet };
 const NOTHING = new Uint8Array(0);
@@ -73,12 +74,9 @@ async function freePort(): Promise<number> {
 async function serve(resolvConf: string): Promise<void> {
   const path = join(folder, 'resolv.conf');
   writeFileSync(path, resolvConf);
-  dns = new GatewayDns({
-    log: SILENT_LOG,
-    files: new HostFiles(join(folder, 'hosts'), path),
-    port,
-    upstreamPort: upstream.address().port,
-  });
+  const files = new HostFiles(join(folder, 'hosts'), path);
+  const upstreams = new Upstreams({ files, log: SILENT_LOG, port: upstream.address().port });
+  dns = new GatewayDns({ log: SILENT_LOG, upstreams, port });
   await dns.listen([ip('127.0.0.1')]);
 }
 
@@ -106,14 +104,62 @@ test('an answer too large for a datagram is truncated', async () => {
   expect(message?.answers.length).toBeLessThan(10);
 });
 
-test('without a name server, and with one that refuses, the query fails; then the next one is asked', async () => {
+test('without a name server the query fails; where one does not listen the next one is asked', async () => {
   await serve('# none\n');
   expect(await ask()).toMatchObject({ id: 7, rcode: 2, answers: [] });
   dns.close();
   port = await freePort();
   await serve('nameserver 127.0.0.2\nnameserver 127.0.0.1\n');
-  expect(await ask()).toMatchObject({ rcode: 2 });
   expect(await ask()).toMatchObject({ rcode: 0 });
+});
+
+test('operations 18.8: a client that asks too much at once is refused, another one is served', async () => {
+  await serve('nameserver 127.0.0.1\n');
+  upstream.removeAllListeners('message');
+  const flood = createSocket('udp4');
+  const refused = new Promise<DnsMessage | undefined>((resolve) =>
+    flood.once('message', (bytes) => resolve(parseDnsMessage(Uint8Array.from(bytes)))),
+  );
+  for (let i = 0; i < 65; i++) {
+    flood.send(writeDnsMessage(dnsQuery(i, QUESTION)) ?? NOTHING, port, '127.0.0.1');
+  }
+  expect(await refused).toMatchObject({ rcode: 2 });
+  upstream.on('message', (bytes, from) => {
+    const query = parseDnsMessage(Uint8Array.from(bytes));
+    if (query)
+      upstream.send(writeDnsMessage(dnsResponse(query, 0)) ?? NOTHING, from.port, from.address);
+  });
+  const other = createSocket('udp4');
+  await new Promise<void>((resolve) => other.bind(0, '127.0.0.2', resolve));
+  const answer = new Promise<Uint8Array>((resolve) =>
+    other.once('message', (bytes) => resolve(Uint8Array.from(bytes))),
+  );
+  other.send(writeDnsMessage(dnsQuery(99, QUESTION)) ?? NOTHING, port, '127.0.0.1');
+  expect(parseDnsMessage(await answer)).toMatchObject({ id: 99, rcode: 0 });
+  flood.close();
+  other.close();
+});
+
+test('operations 18.8: one client has a limited number of connections; one that speaks no DNS loses its own', async () => {
+  await serve('nameserver 127.0.0.1\n');
+  const sockets = Array.from({ length: 17 }, () => createConnection({ port, host: '127.0.0.1' }));
+  let closed = 0;
+  const tooMany = new Promise<void>((resolve) => {
+    for (const socket of sockets) {
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        closed++;
+        resolve();
+      });
+    }
+  });
+  await tooMany;
+  expect(closed).toBe(1);
+  const [alive] = sockets.filter((socket) => !socket.destroyed);
+  const gone = new Promise<void>((resolve) => alive?.once('close', () => resolve()));
+  alive?.write(Uint8Array.of(0, 3, 1, 2, 3));
+  await gone;
+  for (const socket of sockets) socket.destroy();
 });
 
 test('over TCP a name server without TCP is asked by datagram', async () => {

@@ -1,11 +1,12 @@
 // The gateway's own DNS server on its tunnel addresses (operations 10.2): clients send it the queries about DNS resources that they cannot answer
 // themselves (SRV, TXT), and it hands them on to the host's name servers, so that they are answered from the site's view.
 //
-// Deviates from operations 10.2: the name servers are asked in the order of resolv.conf, and one that fails gives its turn to the next until that
-// fails; nothing is probed, so nothing leaves the host that no client asked for.
+// Beyond operations 10.2: the name servers are those that resolv.conf has now, in the order in which they answered lately; nothing is
+// probed, so nothing leaves the host that no client asked for. One client's queries and connections are limited; what is too much is
+// answered with SERVFAIL.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { endpoint, type IpAddress } from '../../base/address.ts';
+import type { IpAddress } from '../../base/address.ts';
 import type { Log } from '../../base/log.ts';
 import { GATEWAY_DNS_PORT } from '../../wire/control/address-plan.ts';
 import {
@@ -14,41 +15,50 @@ import {
   parseDnsMessage,
   writeDnsMessage,
 } from '../../wire/dns/message.ts';
-import { DnsForwarder } from './dns-forwarder.ts';
-import { DnsListener, type DnsTransport } from './dns-listener.ts';
-import { HostFiles } from './host-files.ts';
+import type { DnsTransport } from './ask-server.ts';
+import { DnsListener, type Reply } from './dns-listener.ts';
+import type { Upstreams } from './upstreams.ts';
 
 // Specification (operations 10.2)
-const UPSTREAM_PORT = 53;
+const QUERY_TIMEOUT_MS = 5_000;
+const MAX_QUERIES = 1_000;
 const MAX_UDP_ANSWER = 1_200;
 const LISTEN_ATTEMPTS = 3;
 const LISTEN_RETRY_MS = 100;
 
+// Implementation
+/** More than an application asks at once; fifteen clients that flood still leave room for others. */
+const MAX_QUERIES_PER_CLIENT = 64;
+const MAX_CONNECTIONS = 256;
+const MAX_CONNECTIONS_PER_CLIENT = 16;
+
 export interface GatewayDnsOptions {
   readonly log: Log;
-  readonly files?: HostFiles;
+  readonly upstreams: Upstreams;
   readonly port?: number;
-  readonly upstreamPort?: number;
 }
 
 export class GatewayDns {
   readonly #log: Log;
-  readonly #files: HostFiles;
-  readonly #forwarder = new DnsForwarder();
+  readonly #upstreams: Upstreams;
   readonly #listener: DnsListener;
-  readonly #upstreamPort: number;
-  /** How often a name server failed: which one is asked. */
-  #failures = 0;
+  /** Queries under way, by client. */
+  readonly #underWay = new Map<string, number>();
+  #total = 0;
   #addresses = '';
 
   constructor(options: GatewayDnsOptions) {
     this.#log = options.log;
-    this.#files = options.files ?? new HostFiles('/etc/hosts', '/etc/resolv.conf');
-    this.#upstreamPort = options.upstreamPort ?? UPSTREAM_PORT;
+    this.#upstreams = options.upstreams;
     this.#listener = new DnsListener(
-      (query, _server, transport, reply) => void this.#serve(query, transport, reply),
+      (query, _server, transport, reply, client) =>
+        void this.#serve(query, transport, reply, client),
       options.log,
-      options.port ?? GATEWAY_DNS_PORT,
+      {
+        port: options.port ?? GATEWAY_DNS_PORT,
+        maxConnections: MAX_CONNECTIONS,
+        maxConnectionsPerPeer: MAX_CONNECTIONS_PER_CLIENT,
+      },
     );
   }
 
@@ -67,6 +77,7 @@ export class GatewayDns {
           continue;
         }
         this.#addresses = '';
+        this.#listener.close();
         throw error;
       }
     }
@@ -80,38 +91,38 @@ export class GatewayDns {
   async #serve(
     bytes: Uint8Array,
     transport: DnsTransport,
-    reply: (answer: Uint8Array) => void,
+    reply: Reply,
+    client: string,
   ): Promise<void> {
     const query = parseDnsMessage(bytes);
-    if (!query || query.isResponse) return;
+    if (!query || query.isResponse) return reply(undefined);
     const failure = (): Uint8Array | undefined =>
       writeDnsMessage(dnsResponse(query, DNS_RCODE.serverFailure));
-    const answer = (await this.#ask(bytes, transport)) ?? failure();
+    const answer = (await this.#ask(bytes, transport, client)) ?? failure();
     if (!answer) return;
     const fits = transport === 'tcp' || answer.length <= MAX_UDP_ANSWER;
     const sent = fits ? answer : (truncated(answer) ?? failure());
     if (sent) reply(sent);
   }
 
-  async #ask(bytes: Uint8Array, transport: DnsTransport): Promise<Uint8Array | undefined> {
-    const { servers } = await this.#files.read();
-    const addresses = servers.filter((server): server is IpAddress => !server.includes('%'));
-    const turn = this.#failures;
-    const address = addresses[turn % Math.max(1, addresses.length)];
-    if (address === undefined) {
-      this.#log.warn('A DNS query found no name server in resolv.conf');
+  async #ask(
+    bytes: Uint8Array,
+    transport: DnsTransport,
+    client: string,
+  ): Promise<Uint8Array | undefined> {
+    const underWay = this.#underWay.get(client) ?? 0;
+    if (underWay >= MAX_QUERIES_PER_CLIENT || this.#total >= MAX_QUERIES) {
+      this.#log.debug('Too many DNS queries at once', { client });
       return undefined;
     }
-    const server = endpoint(address, this.#upstreamPort);
-    let outcome = await this.#forwarder.forward(bytes, server, transport);
-    if (outcome.kind === 'failed' && outcome.reason === 'unreachable' && transport === 'tcp') {
-      // Not every name server serves TCP; what fits into a datagram need not suffer from that.
-      outcome = await this.#forwarder.forward(bytes, server, 'udp');
-    }
-    if (outcome.kind === 'answered') return outcome.answer;
-    // Only the first of those that failed together moves on.
-    if (outcome.reason !== 'too-many' && this.#failures === turn) this.#failures++;
-    return undefined;
+    this.#underWay.set(client, underWay + 1);
+    this.#total++;
+    const outcome = await this.#upstreams.ask(bytes, transport, QUERY_TIMEOUT_MS);
+    this.#total--;
+    const left = (this.#underWay.get(client) ?? 1) - 1;
+    if (left > 0) this.#underWay.set(client, left);
+    else this.#underWay.delete(client);
+    return outcome.kind === 'answered' ? outcome.answer : undefined;
   }
 }
 

@@ -1,4 +1,8 @@
 // The hosts file (hosts(5)) and resolv.conf (resolv.conf(5)), read again when they change. A file that cannot be read is empty.
+//
+// resolv.conf is small and is read at each look, because what it is may change in many ways that only its text shows: written in place,
+// renamed over, a link that points elsewhere. One that is mounted as a single file and replaced on the host cannot be seen from inside;
+// mount its folder instead.
 
 import { readFile, stat } from 'node:fs/promises';
 import { type IpAddress, parseIp } from '../../base/address.ts';
@@ -8,70 +12,79 @@ import { dnsKey } from '../../wire/dns/name.ts';
 /** How often the files are looked at, at most. */
 const CHECK_INTERVAL_MS = 1_000;
 /** A hosts file of this size is somebody's block list; larger ones are a mistake. */
-const MAX_FILE_BYTES = 16 * 1_048_576;
+const MAX_HOSTS_BYTES = 16 * 1_048_576;
+const MAX_RESOLV_CONF_BYTES = 65_536;
+/** glibc stops at three; a limit all the same, because each may be asked in vain. */
+const MAX_SERVERS = 16;
+/** resolv.conf(5): silently capped to 30 s and 5 attempts; more than 5 s has no place in the 10 s of a look-up. */
+const MAX_TIMEOUT_S = 5;
+const MAX_ATTEMPTS = 5;
 
-export interface HostSettings {
-  /** By folded name. */
-  readonly hosts: ReadonlyMap<string, readonly IpAddress[]>;
+/** By folded name. */
+export type HostsTable = ReadonlyMap<string, readonly IpAddress[]>;
+
+export interface ResolvConfSettings {
   /** Addresses; a link-local one with its zone (`fe80::53%eth0`). */
   readonly servers: readonly string[];
   readonly search: readonly string[];
+  /** Of one try. */
+  readonly timeoutMs?: number;
+  readonly attempts?: number;
+  /** Lines that were passed over although they seem to say something. */
+  readonly unusable: readonly string[];
 }
 
 export class HostFiles {
-  readonly #hosts: WatchedFile<HostSettings['hosts']>;
-  readonly #resolvConf: WatchedFile<Omit<HostSettings, 'hosts'>>;
+  readonly hostsPath: string;
+  readonly resolvConfPath: string;
+  #hosts: HostsTable = new Map();
+  #hostsVersion = '';
+  #hostsLookedAt = -Infinity;
+  #resolvConf: ResolvConfSettings = parseResolvConf('');
+  #resolvConfText = '';
+  #resolvConfLookedAt = -Infinity;
 
   constructor(hostsPath: string, resolvConfPath: string) {
-    this.#hosts = new WatchedFile(hostsPath, parseHosts);
-    this.#resolvConf = new WatchedFile(resolvConfPath, parseResolvConf);
+    this.hostsPath = hostsPath;
+    this.resolvConfPath = resolvConfPath;
   }
 
-  async read(): Promise<HostSettings> {
-    const [hosts, resolvConf] = await Promise.all([this.#hosts.read(), this.#resolvConf.read()]);
-    return { hosts, ...resolvConf };
-  }
-}
-
-/** A file and what it means, as of the last look. */
-class WatchedFile<Meaning> {
-  readonly #path: string;
-  readonly #parse: (text: string) => Meaning;
-  #meaning: Meaning;
-  #version = '';
-  #lookedAt = -Infinity;
-
-  constructor(path: string, parse: (text: string) => Meaning) {
-    this.#path = path;
-    this.#parse = parse;
-    this.#meaning = parse('');
-  }
-
-  async read(): Promise<Meaning> {
-    const now = performance.now();
-    if (now - this.#lookedAt < CHECK_INTERVAL_MS) return this.#meaning;
-    const { version, size } = await versionOf(this.#path);
-    if (version !== this.#version) {
-      const isReadable = version !== '' && size <= MAX_FILE_BYTES;
-      const text = isReadable ? await readFile(this.#path, 'utf8').catch(() => '') : '';
-      this.#meaning = this.#parse(text);
-      this.#version = version;
+  async readHosts(): Promise<HostsTable> {
+    if (performance.now() - this.#hostsLookedAt < CHECK_INTERVAL_MS) return this.#hosts;
+    const { version, size } = await versionOf(this.hostsPath);
+    if (version !== this.#hostsVersion) {
+      const isReadable = version !== '' && size <= MAX_HOSTS_BYTES;
+      const text = isReadable ? await readFile(this.hostsPath, 'utf8').catch(() => '') : '';
+      this.#hosts = parseHosts(text);
+      this.#hostsVersion = version;
     }
-    this.#lookedAt = now;
-    return this.#meaning;
+    this.#hostsLookedAt = performance.now();
+    return this.#hosts;
+  }
+
+  /** The same object as long as nothing changed. */
+  async readResolvConf(): Promise<ResolvConfSettings> {
+    if (performance.now() - this.#resolvConfLookedAt < CHECK_INTERVAL_MS) return this.#resolvConf;
+    const text = await readFile(this.resolvConfPath, 'utf8').catch(() => '');
+    if (text !== this.#resolvConfText) {
+      this.#resolvConf = parseResolvConf(text.slice(0, MAX_RESOLV_CONF_BYTES));
+      this.#resolvConfText = text;
+    }
+    this.#resolvConfLookedAt = performance.now();
+    return this.#resolvConf;
   }
 }
 
 async function versionOf(path: string): Promise<{ version: string; size: number }> {
   try {
-    const { mtimeMs, ino, size } = await stat(path);
-    return { version: `${mtimeMs} ${ino} ${size}`, size };
+    const { mtimeMs, ctimeMs, ino, size } = await stat(path);
+    return { version: `${mtimeMs} ${ctimeMs} ${ino} ${size}`, size };
   } catch {
     return { version: '', size: 0 };
   }
 }
 
-export function parseHosts(text: string): ReadonlyMap<string, readonly IpAddress[]> {
+export function parseHosts(text: string): HostsTable {
   const hosts = new Map<string, IpAddress[]>();
   for (const line of text.split('\n')) {
     const [addressText = '', ...names] = (line.split('#')[0] ?? '').trim().split(/\s+/);
@@ -86,23 +99,40 @@ export function parseHosts(text: string): ReadonlyMap<string, readonly IpAddress
   return hosts;
 }
 
-/** Lines that mean nothing here are passed over; of `search` and `domain` the last one counts. */
-export function parseResolvConf(text: string): Omit<HostSettings, 'hosts'> {
+/** Keywords and options that mean nothing here are passed over; of `search` and `domain` the last one counts. */
+export function parseResolvConf(text: string): ResolvConfSettings {
   const servers: string[] = [];
+  const unusable: string[] = [];
   let search: string[] = [];
-  for (const line of text.replace(/^\uFEFF/, '').split('\n')) {
+  let options: Pick<ResolvConfSettings, 'timeoutMs' | 'attempts'> = {};
+  for (const line of text.replace(/^\uFEFF/, '').split(/\r?\n/)) {
     const [keyword = '', ...values] = (line.split(/[#;]/)[0] ?? '').trim().split(/\s+/);
     if (keyword === 'nameserver') {
       const server = nameServer(values[0] ?? '');
-      if (server !== undefined && !servers.includes(server)) servers.push(server);
+      if (server === undefined || servers.length >= MAX_SERVERS) unusable.push(line.trim());
+      else if (!servers.includes(server)) servers.push(server);
     } else if (keyword === 'search' || keyword === 'domain') {
       search = values.map(dnsKey).filter((suffix) => suffix !== '');
-    }
+    } else if (keyword === 'options') options = { ...options, ...optionsOf(values) };
   }
-  return { servers, search };
+  return { servers, search, unusable, ...options };
 }
 
-/** An IPv4-mapped address is the IPv4 it contains. A zone is kept for whoever can use it; the resolver library of Node 20 cannot. */
+function optionsOf(words: readonly string[]): Pick<ResolvConfSettings, 'timeoutMs' | 'attempts'> {
+  const numberOf = (name: string, max: number): number | undefined => {
+    const texts = words.flatMap((word) => new RegExp(`^${name}:(\\d+)$`).exec(word)?.[1] ?? []);
+    const value = Number(texts.at(-1) ?? 0);
+    return value > 0 ? Math.min(value, max) : undefined;
+  };
+  const seconds = numberOf('timeout', MAX_TIMEOUT_S);
+  const attempts = numberOf('attempts', MAX_ATTEMPTS);
+  return {
+    ...(seconds === undefined ? {} : { timeoutMs: seconds * 1_000 }),
+    ...(attempts === undefined ? {} : { attempts }),
+  };
+}
+
+/** An IPv4-mapped address is the IPv4 it contains. */
 function nameServer(text: string): string | undefined {
   const [addressText = '', zone] = text.split('%');
   const mapped = /^::ffff:([0-9.]+)$/i.exec(addressText)?.[1];

@@ -1,43 +1,43 @@
 // Addresses of domains as the gateway's host sees them (data-plane 9.7, operations 10.1): the hosts file first, then the name servers of
-// resolv.conf, A and AAAA at the same time. Both files are read again when they change. Answers are cached for their TTL. A family
-// that fails counts as empty, and one that is silent is not waited for once the other has addresses; only silence of both is a failure.
+// resolv.conf, A and AAAA at the same time. Both files are read again when they change. Answers are cached for exactly their TTL, by
+// family. A family that fails counts as empty, and one that is silent is not waited for once the other has addresses; only silence
+// of both is a failure. While no server can say anything, the last answer goes on to count for a while (RFC 8767).
 //
 // Deviates from data-plane 9.7: a domain is an absolute name. Only a single label is looked up in the search list, so that `api.partner.test`
 // is never delivered to whatever `*.corp.test` stands for. `ndots` does not matter then.
 //
 // Does not look at mDNS, LLMNR or NSS modules; a host that needs these runs a local resolver and names it in resolv.conf.
 
-import { Resolver } from 'node:dns/promises';
-import { type IpAddress, parseIp } from '../../base/address.ts';
+import type { IpAddress } from '../../base/address.ts';
+import type { Log } from '../../base/log.ts';
+import { findingOf, MAX_ALIASES } from '../../wire/dns/answer.ts';
+import { dnsQuery, parseDnsMessage, writeDnsMessage } from '../../wire/dns/message.ts';
 import { dnsKey } from '../../wire/dns/name.ts';
-import { HostFiles } from './host-files.ts';
+import { DNS_CLASS, DNS_TYPE } from '../../wire/dns/records.ts';
+import type { HostFiles } from './host-files.ts';
+import type { Upstreams } from './upstreams.ts';
 
 // Specification (data-plane 1.3, 9.7)
 const TIMEOUT_MS = 10_000;
 const MAX_RUNNING = 1_000;
 const CACHE_ENTRIES = 512;
+/** RFC 6761 §6.3: never a matter of name servers. */
+const LOCALHOST = /(^|\.)localhost$/;
 
 // Implementation
-/** Of one try; with two tries both fit into the whole. */
-const QUERY_TIMEOUT_MS = 2_500;
-const QUERY_TRIES = 2;
 /** How long the second family is waited for when the first has addresses; it comes with the next look-up. */
 const SECOND_FAMILY_MS = 400;
-/** The resolver library does not tell the SOA's minimum; long enough for a burst, short enough for a name that appears. */
-const NEGATIVE_TTL_MS = 2_000;
-const MAX_TTL_MS = 3_600_000;
-/** Answers that say there is nothing; other codes are no answers and are not cached. */
-const NEGATIVE_CODES: ReadonlySet<unknown> = new Set(['ENODATA', 'ENOTFOUND']);
+/** How long after its end an answer counts while no server can say anything. */
+const STALE_MS = 3_600_000;
 
 export type ResolveOutcome =
   | { readonly kind: 'resolved'; readonly addresses: readonly IpAddress[] }
   | { readonly kind: 'failed'; readonly reason: 'timeout' | 'too-many' | 'no-name-servers' };
 
 export interface ResolverOptions {
-  readonly hostsPath?: string;
-  readonly resolvConfPath?: string;
-  /** Of all name servers. */
-  readonly port?: number;
+  readonly files: HostFiles;
+  readonly upstreams: Upstreams;
+  readonly log: Log;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
 }
@@ -47,21 +47,24 @@ interface CacheEntry {
   readonly expiresAt: number;
 }
 
+type Answer =
+  | { readonly kind: 'answer'; readonly addresses: readonly IpAddress[] }
+  | { readonly kind: 'silence' | 'no-name-servers' };
+
 export class SystemResolver {
   readonly #files: HostFiles;
-  readonly #port: number;
+  readonly #upstreams: Upstreams;
   readonly #now: () => number;
+  readonly #log: Log;
+  /** By family and name; the one used last is last. */
   readonly #cache = new Map<string, CacheEntry>();
   readonly #running = new Map<string, Promise<ResolveOutcome>>();
-  #resolver: Resolver | undefined;
-  #servers = '';
+  #isClosed = false;
 
-  constructor(options: ResolverOptions = {}) {
-    this.#files = new HostFiles(
-      options.hostsPath ?? '/etc/hosts',
-      options.resolvConfPath ?? '/etc/resolv.conf',
-    );
-    this.#port = options.port ?? 53;
+  constructor(options: ResolverOptions) {
+    this.#files = options.files;
+    this.#upstreams = options.upstreams;
+    this.#log = options.log;
     this.#now = options.now ?? (() => performance.now());
   }
 
@@ -73,102 +76,115 @@ export class SystemResolver {
     if (this.#running.size >= MAX_RUNNING) {
       return Promise.resolve({ kind: 'failed', reason: 'too-many' });
     }
-    const outcome = this.#resolveInTime(name).finally(() => this.#running.delete(name));
+    const outcome = this.#look(name).finally(() => this.#running.delete(name));
     this.#running.set(name, outcome);
     return outcome;
   }
 
-  /** Ends what is under way. */
+  /** What is under way ends by itself. */
   close(): void {
-    this.#resolver?.cancel();
+    this.#isClosed = true;
     this.#cache.clear();
   }
 
-  async #resolveInTime(name: string): Promise<ResolveOutcome> {
-    let timer: NodeJS.Timeout | undefined;
-    const silence = new Promise<ResolveOutcome>((resolve) => {
-      timer = setTimeout(() => resolve({ kind: 'failed', reason: 'timeout' }), TIMEOUT_MS);
-    });
-    try {
-      return await Promise.race([this.#look(name), silence]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
   async #look(name: string): Promise<ResolveOutcome> {
-    const { hosts, servers, search } = await this.#files.read();
-    const listed = hosts.get(name);
+    const listed = (await this.#files.readHosts()).get(name);
     if (listed) return { kind: 'resolved', addresses: listed };
-    if (servers.length === 0) return { kind: 'failed', reason: 'no-name-servers' };
-    this.#useServers(servers);
+    if (LOCALHOST.test(name)) return { kind: 'resolved', addresses: [] };
+    const { search } = await this.#files.readResolvConf();
     const suffixed = name.includes('.') ? [] : search.map((suffix) => `${name}.${suffix}`);
+    const endsAt = this.#now() + TIMEOUT_MS;
+    let answer: Answer = { kind: 'silence' };
     for (const candidate of [...suffixed, name]) {
-      const addresses = await this.#askBoth(candidate);
-      if (addresses.length > 0) return { kind: 'resolved', addresses };
+      answer = await this.#askBoth(candidate, endsAt);
+      if (answer.kind !== 'answer') break;
+      if (answer.addresses.length === 0) continue;
+      if (candidate !== name) this.#log.debug('A name of the search list', { name: candidate });
+      return { kind: 'resolved', addresses: answer.addresses };
     }
-    return { kind: 'resolved', addresses: [] };
+    if (answer.kind === 'answer') return { kind: 'resolved', addresses: [] };
+    const { servers } = await this.#files.readResolvConf();
+    const from = this.#files.resolvConfPath;
+    this.#log.debug('A name could not be resolved', { name, servers, from });
+    const isSilent = answer.kind === 'silence';
+    return { kind: 'failed', reason: isSilent ? 'timeout' : 'no-name-servers' };
   }
 
   /** Addresses of both families, IPv4 first. */
-  async #askBoth(name: string): Promise<readonly IpAddress[]> {
-    const ipv4 = this.#ask(name, 4);
-    const ipv6 = this.#ask(name, 6);
-    const first = await Promise.race([ipv4, ipv6]);
-    if (first.length === 0) return (await Promise.all([ipv4, ipv6])).flat();
+  async #askBoth(name: string, endsAt: number): Promise<Answer> {
+    const both = ([4, 6] as const).map((family) => this.#askOrStale(name, family, endsAt));
+    const first = await Promise.race(both);
     let timer: NodeJS.Timeout | undefined;
-    const enough = new Promise<readonly IpAddress[]>((resolve) => {
-      timer = setTimeout(() => resolve(first), SECOND_FAMILY_MS);
+    const enough = new Promise<readonly Answer[]>((resolve) => {
+      // Silence or an empty answer of one family says nothing about the other.
+      if (first.kind === 'answer' && first.addresses.length > 0)
+        timer = setTimeout(() => resolve([first]), SECOND_FAMILY_MS);
     });
-    const both = Promise.all([ipv4, ipv6]).then((families) => families.flat());
-    const addresses = await Promise.race([both, enough]);
+    const answers = await Promise.race([Promise.all(both), enough]);
     clearTimeout(timer);
-    return addresses;
+    const addresses = answers.flatMap((answer) =>
+      answer.kind === 'answer' ? answer.addresses : [],
+    );
+    const isAnswered = answers.some(({ kind }) => kind === 'answer');
+    return isAnswered ? { kind: 'answer', addresses } : (answers[0] ?? { kind: 'silence' });
   }
 
-  /** Addresses of one family, from the cache or a name server. */
-  async #ask(name: string, family: 4 | 6): Promise<readonly IpAddress[]> {
+  async #askOrStale(name: string, family: 4 | 6, endsAt: number): Promise<Answer> {
     const key = `${family} ${name}`;
     const cached = this.#cache.get(key);
-    if (cached && this.#now() < cached.expiresAt) return cached.addresses;
-    this.#cache.delete(key);
-    const resolver = this.#resolver;
-    if (!resolver) return [];
-    try {
-      const records =
-        family === 4
-          ? await resolver.resolve4(name, { ttl: true })
-          : await resolver.resolve6(name, { ttl: true });
-      const addresses = records.flatMap(({ address }) => parseIp(address) ?? []);
-      const seconds = Math.min(...records.map(({ ttl }) => ttl));
-      this.#remember(key, addresses, Math.min(MAX_TTL_MS, seconds * 1_000));
-      return addresses;
-    } catch (error) {
-      // One family that fails is no failure of the look-up (data-plane 9.7).
-      if (NEGATIVE_CODES.has(codeOf(error))) this.#remember(key, [], NEGATIVE_TTL_MS);
-      return [];
+    if (cached && this.#now() < cached.expiresAt) {
+      this.#cache.delete(key);
+      this.#cache.set(key, cached);
+      return { kind: 'answer', addresses: cached.addresses };
     }
+    const { answer, ttlSeconds } = await this.#ask(name, family, endsAt);
+    if (answer.kind === 'answer' && ttlSeconds !== undefined) {
+      this.#remember(key, answer.addresses, ttlSeconds * 1_000);
+      return answer;
+    }
+    const isStale = cached !== undefined && this.#now() < cached.expiresAt + STALE_MS;
+    return isStale ? { kind: 'answer', addresses: cached.addresses } : answer;
+  }
+
+  /** Addresses of one family; without a TTL the servers could not say. */
+  async #ask(
+    name: string,
+    family: 4 | 6,
+    endsAt: number,
+  ): Promise<{ readonly answer: Answer; readonly ttlSeconds?: number }> {
+    const type = family === 4 ? DNS_TYPE.a : DNS_TYPE.aaaa;
+    let [current, ttlSeconds] = [name, Infinity];
+    for (let aliases = 0; aliases <= MAX_ALIASES; ) {
+      const question = { name: current, type, class: DNS_CLASS.internet };
+      const query = writeDnsMessage(dnsQuery(0, question));
+      const withinMs = endsAt - this.#now();
+      if (!query) return { answer: { kind: 'answer', addresses: [] } };
+      if (this.#isClosed || withinMs <= 0) return { answer: { kind: 'silence' } };
+      const outcome = await this.#upstreams.ask(query, 'either', withinMs);
+      if (outcome.kind === 'failed') {
+        const isSilent = outcome.reason === 'timeout';
+        return { answer: { kind: isSilent ? 'silence' : 'no-name-servers' } };
+      }
+      const message = parseDnsMessage(outcome.answer);
+      const finding = message ? findingOf(message, question) : ({ kind: 'failed' } as const);
+      if (finding.kind === 'failed') break;
+      ttlSeconds = Math.min(ttlSeconds, finding.ttlSeconds);
+      if (finding.kind !== 'alias') {
+        const addresses = finding.kind === 'addresses' ? finding.addresses : [];
+        return { answer: { kind: 'answer', addresses }, ttlSeconds };
+      }
+      current = finding.name;
+      aliases += finding.aliases;
+    }
+    // One family that fails is no failure of the look-up (data-plane 9.7).
+    return { answer: { kind: 'answer', addresses: [] } };
   }
 
   #remember(key: string, addresses: readonly IpAddress[], ttlMs: number): void {
-    if (!(ttlMs > 0)) return;
+    this.#cache.delete(key);
+    if (!(ttlMs > 0) || this.#isClosed) return;
     this.#cache.set(key, { addresses, expiresAt: this.#now() + ttlMs });
     const [oldest] = this.#cache.keys();
     if (this.#cache.size > CACHE_ENTRIES && oldest !== undefined) this.#cache.delete(oldest);
   }
-
-  #useServers(servers: readonly string[]): void {
-    const text = servers.join();
-    if (this.#resolver && text === this.#servers) return;
-    this.#resolver = new Resolver({ timeout: QUERY_TIMEOUT_MS, tries: QUERY_TRIES });
-    this.#resolver.setServers(
-      servers.map((ip) => (ip.includes(':') ? `[${ip}]:${this.#port}` : `${ip}:${this.#port}`)),
-    );
-    this.#servers = text;
-    this.#cache.clear();
-  }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
 }

@@ -37,6 +37,40 @@ describe('a pattern', () => {
     });
   }
 
+  test.each([
+    ['bücher.test', 'xn--bcher-kva.test XN--BCHER-KVA.test', 'bucher.test'],
+    ['BÜCHER.test', 'xn--bcher-kva.test', 'xn--bcher-kv.test'],
+    ['*.bücher.test', 'xn--bcher-kva.test a.xn--bcher-kva.test', 'a.b.xn--bcher-kva.test'],
+    ['b?cher.test', 'bucher.test', 'xn--bcher-kva.test'],
+    ['bü*.test', 'xn--bcher-kva.test xn--b-eha.test', 'bucher.test'],
+    ['?ü?.test', 'xn--bb-xka.test', 'xn--bcher-kva.test'],
+    ['例え。テスト', 'xn--r8jz45g.xn--zckzah', 'xn--r8jz45g.test'],
+    ['xn--bcher-kva.test', 'xn--bcher-kva.test', 'bcher.test'],
+    ['*.corp.test', 'a.corp.test', 'a\\.corp.test a\\.b.corp.test \\195\\188.corp.test'],
+    ['*.b.corp.test', 'a.b.corp.test', 'a\\.b.corp.test'],
+    ['**', 'a.b', 'a\\.b'],
+  ])('data-plane 8, IDN and escapes: %s', (text, matches, refuses) => {
+    const pattern = DomainPattern.parse(text);
+    for (const name of matches.split(' ')) expect(pattern?.matches(name), name).toBe(true);
+    for (const name of refuses.split(' ')) expect(pattern?.matches(name), name).toBe(false);
+  });
+
+  test('data-plane 8: covers exactly what a naive matcher says', () => {
+    const label = fc
+      .array(fc.constantFrom('a', 'b', '*', '?', '[ab]', '[!b]'), { minLength: 1, maxLength: 4 })
+      .map((pieces) => pieces.join(''))
+      .filter((text) => !text.includes('**'));
+    const pattern = fc.array(fc.oneof(label, fc.constant('**')), { minLength: 1, maxLength: 4 });
+    const name = fc.array(fc.stringMatching(/^[abAB]{1,3}$/), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(pattern, name, (parts, labels) => {
+        const matcher = DomainPattern.parse(parts.join('.'));
+        expect(matcher?.matches(labels.join('.'))).toBe(naiveMatch(parts, labels));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
   test.each(['***', 'a**', '**a', '[ab.test', 'a..test', ''])('%j is invalid', (text) => {
     expect(DomainPattern.parse(text)).toBeUndefined();
   });
@@ -58,6 +92,32 @@ describe('a pattern', () => {
     fc.assert(fc.property(text, text, (a, b) => void DomainPattern.parse(a)?.matches(b)));
   });
 });
+
+/** The words of data-plane 8, by trying everything. */
+function naiveMatch(pattern: readonly string[], name: readonly string[]): boolean {
+  const lower = name.map((label) => label.toLowerCase());
+  const isParent = pattern[0] === '*' && pattern.slice(1).join('.') === lower.join('.');
+  const collapsed = pattern.filter((label, i) => label !== '**' || pattern[i - 1] !== '**');
+  return isParent || naiveLabels(collapsed, lower, true);
+}
+
+function naiveLabels(
+  pattern: readonly string[],
+  name: readonly string[],
+  isFirst = false,
+): boolean {
+  const [head, ...rest] = pattern;
+  if (head === undefined) return name.length === 0;
+  if (head === '**') {
+    // At the end of a longer pattern it stands for at least one label.
+    const least = rest.length === 0 && !isFirst ? 1 : 0;
+    for (let i = least; i <= name.length; i++) if (naiveLabels(rest, name.slice(i))) return true;
+    return false;
+  }
+  const [label, ...others] = name;
+  const source = head.replaceAll('*', '[^.]*').replaceAll('?', '[^.]').replaceAll('[!', '[^');
+  return label !== undefined && new RegExp(`^${source}$`).test(label) && naiveLabels(rest, others);
+}
 
 test('the more specific pattern comes first', () => {
   const sorted = [

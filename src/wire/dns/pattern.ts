@@ -5,10 +5,15 @@
 //   [ab] [a-c] [!x]   one character of a class
 //   *.x   covers x itself, too
 //
+// Patterns may be written with letters of any script: a label without wildcards stands for its form in the DNS (`xn--…`), one with
+// wildcards is compared with the label as people write it. A name with a dot or a byte beyond ASCII inside a label, which only the
+// escapes of RFC 1035 §5.1 can say, is covered by no pattern, so that `a\.b.corp.test` does not pass for a name below `b.corp.test`.
+//
 // Deviates from data-plane 8 rule 1 in one point: `*.corp.test` covers `CORP.test` as it covers `corp.test`, because names of the DNS have
 // no case (RFC 4343 §3).
 
 import { at } from '../../base/bytes.ts';
+import { asciiLabel, isAscii, unicodeLabel } from './idn.ts';
 import { dnsKey } from './name.ts';
 
 type Token =
@@ -17,11 +22,17 @@ type Token =
   | { readonly kind: 'character'; readonly character: string }
   | { readonly kind: 'class'; readonly isNegated: boolean; readonly ranges: readonly Range[] };
 type Range = readonly [from: string, to: string];
-type Label = 'labels' | readonly Token[];
+type Label =
+  | 'labels'
+  /** `isUnicode`: to be compared with the label as people write it. */
+  | { readonly tokens: readonly Token[]; readonly isUnicode: boolean };
 
 // Implementation
 /** A name has at most 127 labels (RFC 1035 §3.1); a longer pattern covers nothing. */
 const MAX_LABELS = 128;
+const WILDCARDS = /[*?[]/;
+/** RFC 3490 §3.1: to be taken for dots. */
+const OTHER_DOTS = /[\u3002\uff0e\uff61]/g;
 
 export class DomainPattern {
   readonly text: string;
@@ -36,7 +47,9 @@ export class DomainPattern {
 
   /** `undefined` if the pattern is invalid: `***`, `a**`, an unclosed class, an empty label. */
   static parse(text: string): DomainPattern | undefined {
-    const key = dnsKey(text);
+    const key = splitLabels(dnsKey(text.replaceAll(OTHER_DOTS, '.')))
+      .map((part) => (WILDCARDS.test(part) ? part : asciiLabel(part)))
+      .join('.');
     const labels: Label[] = [];
     for (const part of splitLabels(key)) {
       const label = parseLabel(part);
@@ -49,6 +62,7 @@ export class DomainPattern {
   /** Whether `name` (with or without final dot, in any case) is covered. */
   matches(name: string): boolean {
     const key = dnsKey(name);
+    if (key.includes('\\') || !isAscii(key)) return false;
     const labels = key.split('.');
     // RFC 1035 §3.1: only the root's label is empty, and it has no name of its own here.
     if (labels.includes('')) return false;
@@ -91,29 +105,31 @@ function splitLabels(text: string): string[] {
 function parseLabel(text: string): Label | undefined {
   if (text === '**') return 'labels';
   if (text === '' || text.includes('**')) return undefined;
+  const isUnicode = !isAscii(text);
   const tokens: Token[] = [];
-  for (let i = 0; i < text.length; i++) {
-    const character = at(text, i) as string;
+  const characters = [...(isUnicode ? text.normalize('NFC').toLowerCase() : text)];
+  for (let i = 0; i < characters.length; i++) {
+    const character = at(characters, i);
     if (character === '*') tokens.push({ kind: 'run' });
     else if (character === '?') tokens.push({ kind: 'one' });
     else if (character === '[') {
-      const end = text.indexOf(']', text[i + 1] === '!' ? i + 3 : i + 2);
+      const end = characters.indexOf(']', characters[i + 1] === '!' ? i + 3 : i + 2);
       if (end < 0) return undefined;
-      tokens.push(parseClass(text.slice(i + 1, end)));
+      tokens.push(parseClass(characters.slice(i + 1, end)));
       i = end;
     } else tokens.push({ kind: 'character', character });
   }
-  return tokens;
+  return { tokens, isUnicode };
 }
 
-function parseClass(text: string): Token {
-  const isNegated = text.startsWith('!');
-  const members = isNegated ? text.slice(1) : text;
+function parseClass(characters: readonly string[]): Token {
+  const isNegated = characters[0] === '!';
+  const members = isNegated ? characters.slice(1) : characters;
   const ranges: Range[] = [];
   for (let i = 0; i < members.length; i++) {
-    const from = at(members, i) as string;
+    const from = at(members, i);
     if (members[i + 1] === '-' && i + 2 < members.length) {
-      ranges.push([from, at(members, i + 2) as string]);
+      ranges.push([from, at(members, i + 2)]);
       i += 2;
     } else ranges.push([from, from]);
   }
@@ -140,7 +156,8 @@ function matchLabels(pattern: readonly Label[], name: readonly string[]): boolea
 }
 
 /** One label against its tokens; on a mismatch the last run takes one character more. */
-function matchLabel(tokens: readonly Token[], label: string): boolean {
+function matchLabel({ tokens, isUnicode }: Exclude<Label, 'labels'>, text: string): boolean {
+  const label = isUnicode ? [...unicodeLabel(text)] : text;
   let [t, c, runToken, runCharacter] = [0, 0, -1, 0];
   while (c < label.length) {
     const token = tokens[t];
