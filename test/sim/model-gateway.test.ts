@@ -449,7 +449,11 @@ test('the product decides about every packet as the model does', () => {
       const pair = new Pair(outcomes);
       for (const event of steps) pair.step(event);
     }),
-    { numRuns: Number(process.env['MODEL_RUNS'] ?? 60) },
+    // The same worlds in every run of CI; `MODEL_SEED` and `MODEL_RUNS` search elsewhere.
+    {
+      seed: Number(process.env['MODEL_SEED'] ?? 1),
+      numRuns: Number(process.env['MODEL_RUNS'] ?? 60),
+    },
   );
   // The property means something only if packets met every fate.
   expect([...outcomes].sort()).toEqual(['answered', 'dropped', 'forwarded', 'kept', 'sent']);
