@@ -99,6 +99,7 @@ static void finalize(napi_env env, void *data, void *hint) {
   if (handle->kind == KIND_UDP) udp_close(&handle->udp);
   if (handle->kind == KIND_SENDER) sender_free(&handle->sender);
   if (handle->kind == KIND_TUN) tun_close(&handle->tun);
+  if (handle->kind == KIND_NETLINK) netlink_close(&handle->netlink_fd);
   for (size_t i = 0; i < sizeof handle->held / sizeof handle->held[0]; i++)
     if (handle->held[i]) napi_delete_reference(env, handle->held[i]);
   free(handle);

@@ -15,7 +15,7 @@
 enum { MAX_ARGUMENTS = 10 };
 
 // What an external value points to; the kind keeps one from being taken for another.
-enum kind { KIND_RECEIVE_BATCH = 0x46495231, KIND_TUN_BATCH, KIND_AEAD, KIND_UDP, KIND_SENDER, KIND_TUN };
+enum kind { KIND_RECEIVE_BATCH = 0x46495231, KIND_TUN_BATCH, KIND_AEAD, KIND_UDP, KIND_SENDER, KIND_TUN, KIND_NETLINK };
 
 struct handle {
   enum kind kind;
@@ -28,6 +28,7 @@ struct handle {
     struct udp_socket udp;
     struct sender sender;
     struct tun tun;
+    int netlink_fd;
   };
 };
 

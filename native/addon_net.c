@@ -1,9 +1,11 @@
 // The Node-API side of sockets, the sender and the TUN device.
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "addon.h"
 #include "layout.h"
+#include "netlink.h"
 
 static void watch_handle(struct arguments *a, struct handle *handle, int fd) {
   if (a->failed) return;
@@ -248,6 +250,50 @@ static napi_value close_tun(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// netlinkSubscribe(groups, callback): handle or a negative errno
+static napi_value subscribe_netlink(napi_env env, napi_callback_info info) {
+  struct arguments a = get_arguments(env, info);
+  uint32_t groups = argument_uint(&a, 0);
+  struct handle *handle = new_handle(&a, KIND_NETLINK);
+  if (!handle) return NULL;
+  handle->netlink_fd = -1;
+  napi_value value = handle_value(&a, handle);
+  int fd = netlink_subscribe(groups);
+  if (fd < 0) return int_value(env, fd);
+  handle->netlink_fd = fd;
+  watch_handle(&a, handle, fd);
+  return value;
+}
+
+// netlinkHear(handle, buffer): bytes that were heard, or a negative errno
+static napi_value hear_netlink(napi_env env, napi_callback_info info) {
+  struct arguments a = get_arguments(env, info);
+  struct handle *handle = argument_handle(&a, 0, KIND_NETLINK);
+  size_t room;
+  uint8_t *buffer = argument_array(&a, 1, napi_uint8_array, 1, &room);
+  return a.failed ? NULL : int_value(env, netlink_hear(handle->netlink_fd, buffer, room));
+}
+
+// netlinkClose(handle)
+static napi_value close_netlink(napi_env env, napi_callback_info info) {
+  struct arguments a = get_arguments(env, info);
+  struct handle *handle = argument_handle(&a, 0, KIND_NETLINK);
+  if (a.failed) return NULL;
+  unwatch_handle(handle);
+  netlink_close(&handle->netlink_fd);
+  return NULL;
+}
+
+// bootTime(): milliseconds since the machine started, time asleep included
+static napi_value boot_time(napi_env env, napi_callback_info info) {
+  (void)info;
+  struct timespec now;
+  napi_value value;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  napi_create_double(env, (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6, &value);
+  return value;
+}
+
 void define_network(napi_env env, napi_value exports) {
   define(env, exports, "udpOpen", open_udp);
   define(env, exports, "udpReceive", receive);
@@ -268,4 +314,8 @@ void define_network(napi_env env, napi_value exports) {
   define(env, exports, "tunWatch", watch_tun);
   define(env, exports, "tunEvents", tun_events);
   define(env, exports, "tunClose", close_tun);
+  define(env, exports, "netlinkSubscribe", subscribe_netlink);
+  define(env, exports, "netlinkHear", hear_netlink);
+  define(env, exports, "netlinkClose", close_netlink);
+  define(env, exports, "bootTime", boot_time);
 }

@@ -88,3 +88,32 @@ ssize_t netlink_request(const uint8_t *request, size_t length, uint8_t **result)
   *result = answer.bytes;
   return (ssize_t)answer.length;
 }
+
+int netlink_subscribe(uint32_t groups) {
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+  if (fd < 0) return -errno;
+  struct sockaddr_nl own = {.nl_family = AF_NETLINK, .nl_groups = groups};
+  if (bind(fd, (void *)&own, sizeof own) == 0) return fd;
+  int error = errno;
+  close(fd);
+  return -error;
+}
+
+ssize_t netlink_hear(int fd, uint8_t *buffer, size_t room) {
+  size_t length = 0;
+  while (length < room) {
+    struct sockaddr_nl sender = {0};
+    socklen_t sender_length = sizeof sender;
+    ssize_t size = recvfrom(fd, buffer + length, room - length, 0, (void *)&sender, &sender_length);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && (errno == EAGAIN || length > 0)) break;
+    if (size < 0) return -errno;
+    if (sender.nl_pid == 0) length += (size_t)size;  // of the kernel, not of another process
+  }
+  return (ssize_t)length;
+}
+
+void netlink_close(int *fd) {
+  if (*fd >= 0) close(*fd);
+  *fd = -1;
+}

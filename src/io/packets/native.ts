@@ -28,6 +28,7 @@ export type AeadHandle = NativeHandle<'AEAD'>;
 export type UdpHandle = NativeHandle<'UDP socket'>;
 export type SenderHandle = NativeHandle<'sender'>;
 export type TunHandle = NativeHandle<'TUN'>;
+export type NetlinkHandle = NativeHandle<'netlink subscription'>;
 export type ReadyCallback = (readable: boolean, writable: boolean) => void;
 
 export interface NativeAddon {
@@ -55,6 +56,10 @@ export interface NativeAddon {
   aeadOpen(aead: AeadHandle, batch: ReceiveBatchHandle, runCount: number): number;
   gather(batch: ReceiveBatchHandle, datagramCount: number): number;
   netlink(request: Uint8Array): Uint8Array | number;
+  netlinkSubscribe(groups: number, callback: ReadyCallback): NetlinkHandle | number;
+  netlinkHear(netlink: NetlinkHandle, buffer: Uint8Array): number;
+  netlinkClose(netlink: NetlinkHandle): void;
+  bootTime(): number;
   shareNetAdmin(): number;
   udpOpen(
     family: number,
