@@ -12,7 +12,8 @@ import type { DnsTransport } from '../io/dns/ask-server.ts';
 import { DnsForwarder } from '../io/dns/dns-forwarder.ts';
 import type { Reply } from '../io/dns/dns-listener.ts';
 import { HealthServer } from '../io/health-server.ts';
-import { LocalNetworkWatch, localAddresses } from '../io/host/local-network.ts';
+import { localAddresses } from '../io/host/local-network.ts';
+import { NetworkWatch } from '../io/host/network-watch.ts';
 import { Loop } from '../io/loop.ts';
 import { NativeAead } from '../io/packets/aead.ts';
 import { nativeCounters } from '../io/packets/native.ts';
@@ -59,7 +60,7 @@ export class ClientProcess {
   readonly #portal: PortalLink<ClientInbound, ClientOutbound>;
   readonly #forwarder = new DnsForwarder();
   #sockets: TunnelSockets;
-  #watch: LocalNetworkWatch | undefined;
+  #watch: NetworkWatch | undefined;
   #resolvTimer: NodeJS.Timeout | undefined;
   #health: HealthServer | undefined;
   #hasInterface = false;
@@ -145,7 +146,9 @@ export class ClientProcess {
       this.#client.setSystemResolvers(servers);
       this.#client.setLocalAddresses(this.#localEndpoints(), now);
     });
-    this.#watch = new LocalNetworkWatch(this.#tun.name, () => this.reset('addresses changed'));
+    this.#watch = new NetworkWatch(this.#tun.name, this.#log, ({ kind }) => {
+      if (kind === 'addresses') this.reset('addresses changed');
+    });
     this.#resolvTimer = setInterval(() => this.#pollResolvConf(), RESOLV_CONF_POLL_MS);
     this.#log.info('Connecting to the portal', { apiUrl });
     this.#portal.connect(this.#client.publicKey);

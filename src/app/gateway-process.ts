@@ -5,7 +5,7 @@ import { endpoint, familyOf, type IpNetwork } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type Instant, unixMillis } from '../base/time.ts';
-import { createWallClock, monotonicNow, SystemRandom } from '../io/clock.ts';
+import { bootNow, createWallClock, SystemRandom } from '../io/clock.ts';
 import { createNodeCrypto } from '../io/crypto/node-crypto.ts';
 import { GatewayDns } from '../io/dns/gateway-dns.ts';
 import { HostFiles } from '../io/dns/host-files.ts';
@@ -14,7 +14,8 @@ import { Upstreams } from '../io/dns/upstreams.ts';
 import { HealthServer } from '../io/health-server.ts';
 import { Firewall } from '../io/host/firewall.ts';
 import { TunnelInterface } from '../io/host/interface.ts';
-import { LocalNetworkWatch, localAddresses } from '../io/host/local-network.ts';
+import { localAddresses } from '../io/host/local-network.ts';
+import { type NetworkChange, NetworkWatch } from '../io/host/network-watch.ts';
 import { Loop } from '../io/loop.ts';
 import { NativeAead } from '../io/packets/aead.ts';
 import { nativeCounters, shareNetAdmin } from '../io/packets/native.ts';
@@ -69,7 +70,7 @@ export class GatewayProcess {
   readonly #dns: GatewayDns;
   readonly #portal: PortalLink<GatewayInbound, GatewayOutbound>;
   readonly #onFatal: (error: unknown) => void;
-  #watch: LocalNetworkWatch | undefined;
+  #watch: NetworkWatch | undefined;
   #health: HealthServer | undefined;
   #isConfigured = false;
   #isWarm = false;
@@ -86,7 +87,8 @@ export class GatewayProcess {
     this.#onFatal = onFatal;
     const crypto = createNodeCrypto();
     const aead = new NativeAead(KEY_SLOTS);
-    const [random, wallClock, now] = [new SystemRandom(), createWallClock(), monotonicNow()];
+    const now = bootNow();
+    const [random, wallClock] = [new SystemRandom(), createWallClock(now)];
     this.#portal = new PortalLink({
       login: gatewayLoginUrl(
         { apiUrl: config.apiUrl, firezoneId: identity.id, name: identity.name },
@@ -141,6 +143,7 @@ export class GatewayProcess {
     this.#loop = new Loop({
       role: this.#gateway,
       aead,
+      clock: bootNow,
       log: log.child('loop'),
       onTurn: () => this.#drainEvents(),
       onFatal,
@@ -160,7 +163,9 @@ export class GatewayProcess {
     this.#loop.useTun(this.#tun);
     this.#loop.useSockets(this.#sockets);
     this.#announceAddresses();
-    this.#watch = new LocalNetworkWatch(this.#tun.name, () => this.#announceAddresses());
+    this.#watch = new NetworkWatch(this.#tun.name, this.#log, (change) =>
+      this.#handleNetworkChange(change),
+    );
     this.#log.info('Connecting to the portal', { apiUrl: this.#config.apiUrl });
     this.#portal.connect(this.#node.publicKey);
     void warmUp(this.#log.child('warm_up')).then(() => {
@@ -207,6 +212,21 @@ export class GatewayProcess {
 
   #run(work: (now: Instant) => void): void {
     this.#loop.run(work);
+  }
+
+  /**
+   * Everything is asked and announced anew. A portal connection whose address went is given up at once instead of after missed heartbeats, and
+   * first of all, so that what is announced waits for the next one.
+   */
+  #handleNetworkChange({ kind, addresses }: NetworkChange): void {
+    this.#log.info('The network of this host changed', { kind });
+    const isPortalLost = this.#portal.handleAddresses(addresses);
+    this.#run((now) => {
+      if (isPortalLost) this.#gateway.handlePortalDisconnected(now);
+      this.#gateway.handleWallClock(unixMillis(Date.now()), now);
+    });
+    this.#announceAddresses();
+    this.#run((now) => this.#gateway.handleNetworkChange(now));
   }
 
   #announceAddresses(): void {

@@ -1,6 +1,7 @@
 // The portal connection of a gateway or a client as its process sees it: log in with the current public key, hand over parsed messages, say once what
 // went wrong, and end the process when the channel ends for good.
 
+import type { IpAddress } from '../base/address.ts';
 import { FzError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
@@ -76,6 +77,11 @@ export class PortalLink<In extends Message, Out extends Message> {
   /** Connects, or connects anew with another key. */
   connect(publicKey: Uint8Array): void {
     this.#connection.connect({ publicKey });
+  }
+
+  /** This host has these addresses now. True: the connection was made from one that is gone, and ends. */
+  handleAddresses(addresses: readonly IpAddress[]): boolean {
+    return this.#connection.handleAddresses(addresses);
   }
 
   get isConnected(): boolean {

@@ -4,6 +4,7 @@
 import { randomFillSync } from 'node:crypto';
 import type { Random } from '../base/random.ts';
 import { type Instant, instant, unixMillis, WallClock } from '../base/time.ts';
+import { native } from './packets/native.ts';
 
 // Implementation
 /** Random words drawn from the system at once: one draw costs more than 64 words. */
@@ -12,6 +13,14 @@ const RANDOM_WORDS = 64;
 /** Milliseconds since the process started, with fractions; never goes backwards. */
 export function monotonicNow(): Instant {
   return instant(performance.now());
+}
+
+/**
+ * Milliseconds since the machine started, with fractions: goes on while the machine sleeps, so that what has a lifetime ends in time (CLOCK_BOOTTIME).
+ * Steps of the wall clock do not show. Not to be mixed with `monotonicNow`.
+ */
+export function bootNow(): Instant {
+  return instant(native().bootTime());
 }
 
 /** Ties `now` to the wall clock of this moment. */

@@ -43,10 +43,20 @@ export class Gathering {
     return hasChanged;
   }
 
-  /** connectivity 14.19. Host candidates are never withdrawn (connectivity 5.3). */
+  /**
+   * connectivity 14.19. All addresses that this host has now. What left from one that is gone is withdrawn, and the peers hear of
+   * it, because they would go on sending there for as long as their checks have patience (deviates from connectivity 5.3).
+   */
   setLocalAddresses(addresses: readonly Endpoint[], now: Instant): void {
+    const { registry, relays } = this.#deps;
+    const present = new Set(addresses.map(({ key }) => key));
+    const gone = this.#hosts.filter(({ base }) => !present.has(base.key));
     this.#hosts = hostCandidates(addresses);
-    for (const connection of this.#deps.registry.all()) this.#offer(connection, this.#hosts, now);
+    for (const connection of registry.all()) {
+      this.#offer(connection, this.#hosts, now);
+      for (const info of gone) this.#withdraw(connection, info, now);
+    }
+    if (gone.length > 0) relays.handleAddressesGone(new Set(gone.map(({ base }) => base.key)), now);
   }
 
   /** The sockets are others now. */

@@ -223,11 +223,23 @@ export class Node {
     this.#handleRelayEvents(now);
   }
 
-  /** Host candidates that no relay has to answer for first (connectivity 14.19). */
+  /** All addresses of this host: candidates that no relay has to answer for first (connectivity 14.19). */
   setLocalAddresses(addresses: readonly Endpoint[], now: Instant): void {
     this.#advance(now);
     this.#gathering.setLocalAddresses(addresses, now);
+    this.#handleRelayEvents(now);
     this.#outlet.drainTouched(now);
+  }
+
+  /** Another default route, or this host slept: relays are asked and paths are checked at once, not when it is their time. */
+  handleNetworkChange(now: Instant): void {
+    this.#advance(now);
+    this.#relays.relearn(now);
+    this.#handleRelayEvents(now);
+    for (const connection of this.#registry.all()) {
+      connection.recheck(now);
+      this.#outlet.drain(connection, now);
+    }
   }
 
   /** A client changed networks: a new key, so that the portal derives new credentials (connectivity 4.9). */

@@ -101,6 +101,7 @@ export class FakeLink implements GatewayLink, ClientLink {
   }
 
   setLocalAddresses(): void {}
+  handleNetworkChange(): void {}
 
   pollTransmit(): Transmit | undefined {
     return undefined;

@@ -3,6 +3,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import { type RawData, WebSocket } from 'ws';
+import { type IpAddress, parseIp } from '../../base/address.ts';
 import type { Instant } from '../../base/time.ts';
 import {
   type ChannelEvent,
@@ -37,6 +38,8 @@ const ABNORMAL_CLOSURE = 1006;
 interface Attempt {
   readonly abort: AbortController;
   socket: WebSocket | undefined;
+  /** Where its TCP connection leaves from. */
+  localAddress: IpAddress | undefined;
 }
 
 export class PortalConnection<Params> {
@@ -74,6 +77,18 @@ export class PortalConnection<Params> {
   close(): void {
     this.#channel.close(monotonicNow());
     this.#drive();
+  }
+
+  /**
+   * This host has these addresses now: a connection from another one is dead, which its TCP would notice minutes later. It ends at
+   * once and is made anew after the usual delay. True: it ends, and nothing that is sent over it any more arrives.
+   */
+  handleAddresses(addresses: readonly IpAddress[]): boolean {
+    const { socket, localAddress } = this.#attempt ?? {};
+    if (localAddress === undefined || addresses.includes(localAddress)) return false;
+    if (localAddress === '::1' || localAddress.startsWith('127.')) return false;
+    socket?.terminate();
+    return socket !== undefined;
   }
 
   get isConnected(): boolean {
@@ -124,7 +139,11 @@ export class PortalConnection<Params> {
   }
 
   async #dial(request: DialRequest): Promise<void> {
-    const attempt: Attempt = { abort: new AbortController(), socket: undefined };
+    const attempt: Attempt = {
+      abort: new AbortController(),
+      socket: undefined,
+      localAddress: undefined,
+    };
     this.#attempt = attempt;
     const dialled = await dialPortal(request.target, this.#options, attempt.abort.signal);
     if (dialled.kind === 'failed') return this.#reportDialFailed(attempt, dialled.cause);
@@ -139,6 +158,7 @@ export class PortalConnection<Params> {
       headers: Object.fromEntries(request.headers),
       createConnection: () => dialled.socket,
     };
+    attempt.localAddress = parseIp(dialled.socket.localAddress ?? '');
     try {
       attempt.socket = new WebSocket(url, options);
     } catch (error) {

@@ -208,6 +208,13 @@ export class Connection implements Addressee {
     return true;
   }
 
+  /** Its paths may have changed: they are checked at once. */
+  recheck(now: Instant): void {
+    this.#advance(now);
+    this.#finder.recheck(now);
+    this.#settle();
+  }
+
   /** The portal authorized another resource over this connection (connectivity 4.3, on reuse). */
   reuse(now: Instant): readonly OwnCandidate[] {
     this.#advance(now);

@@ -66,7 +66,12 @@ export class IceFinder implements PathFinder {
 
   removeLocal(info: LocalCandidateInfo, now: Instant): OwnCandidate | undefined {
     const removed = this.#agent.removeLocalCandidate(info, now);
-    return removed && ownCandidate(removed);
+    if (removed === undefined) return undefined;
+    // connectivity 14.7: an official peer that has the same private address would take it for its own candidate.
+    const isAlsoTheirs = this.#agent
+      .remoteCandidates()
+      .some(({ address }) => address.key === removed.address.key);
+    return isAlsoTheirs ? undefined : ownCandidate(removed);
   }
 
   addRemote(text: string, now: Instant): RemoteCandidate | undefined {
@@ -86,6 +91,10 @@ export class IceFinder implements PathFinder {
     this.#agent.removeRemoteCandidate(candidate, now);
     this.#agent.handleTimeout(now);
     return true;
+  }
+
+  recheck(now: Instant): void {
+    this.#agent.recheck(now);
   }
 
   setIdle(isIdle: boolean, now: Instant): void {

@@ -64,6 +64,8 @@ export interface PathFinder {
   /** A signalled string; `undefined` if it is malformed. */
   addRemote(text: string, now: Instant): RemoteCandidate | undefined;
   removeRemote(text: string, now: Instant): boolean;
+  /** The network changed: what was found is checked at once. */
+  recheck(now: Instant): void;
   /** Whether user data flows. */
   setIdle(isIdle: boolean, now: Instant): void;
   pollTransmit(): FinderTransmit | undefined;

@@ -145,6 +145,30 @@ export class Relays {
     this.#events = [];
   }
 
+  /** Addresses of this host are gone: what was asked or allocated from there starts again from another one. */
+  handleAddressesGone(gone: ReadonlySet<string>, now: Instant): void {
+    for (const relay of this.#relays.values()) {
+      const candidates = [...relay.candidates.values()];
+      if (!candidates.some(({ base }) => gone.has(base.key))) continue;
+      for (const candidate of candidates) {
+        if (candidate.kind === 'relayed') this.#removeRelayed(relay, candidate);
+        else if (gone.has(candidate.base.key))
+          this.#events.push({ kind: 'candidate-removed', candidate });
+      }
+      relay.candidates.clear();
+      relay.allocation.restart(now);
+      this.#settle(relay);
+    }
+  }
+
+  /** The way to the relays may be another one now. */
+  relearn(now: Instant): void {
+    for (const relay of this.#relays.values()) {
+      relay.allocation.relearn(now);
+      this.#settle(relay);
+    }
+  }
+
   /** Gives all allocations back (relay 10.2). */
   release(now: Instant): void {
     for (const id of [...this.#relays.keys()]) this.#leave(id, 'released', now);

@@ -187,6 +187,12 @@ export class IceAgent {
     this.#settle();
   }
 
+  /** The network changed: every pair is checked now. */
+  recheck(now: Instant): void {
+    this.#advance(now);
+    for (const pair of this.#checklist.pairs) pair.verify(this.#now);
+  }
+
   /** Takes effect at once (connectivity 11.17). */
   setTiming(timing: IceTiming, now: Instant): void {
     assert(isValidTiming(timing), 'an ICE timing has positive times and at least one check');

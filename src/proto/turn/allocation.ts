@@ -167,6 +167,13 @@ export class Allocation {
     }
   }
 
+  /** The way to the relay may be another one now: asks how it sees us, and whether it still knows us. */
+  relearn(now: Instant): void {
+    if (this.#state !== 'working') return;
+    if (!this.#transactions.isInFlight('binding')) this.#send({ kind: 'binding' }, now);
+    this.refresh(now);
+  }
+
   /**
    * Forgets everything but the relay and starts again (relay 4.17). The owner has new local ports by now, and has dropped
    * what it knew of this allocation's candidates and channels: no events tell it.

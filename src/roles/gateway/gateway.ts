@@ -203,6 +203,12 @@ export class Gateway implements TunnelRole {
     this.#drainLink(now);
   }
 
+  /** The host's way to the network is another one, or it slept. */
+  handleNetworkChange(now: Instant): void {
+    this.#link.handleNetworkChange(now);
+    this.#drainLink(now);
+  }
+
   /** Forgets all clients and says goodbye to them; then only `pollTransmit` has something to say. */
   shutDown(now: Instant): void {
     this.#isShutDown = true;

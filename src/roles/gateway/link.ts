@@ -20,6 +20,7 @@ export type GatewayLink = Pick<
   | 'releaseRelays'
   | 'updateRelays'
   | 'setLocalAddresses'
+  | 'handleNetworkChange'
   | 'pollTransmit'
   | 'pollEvent'
   | 'pollPacket'

@@ -2,6 +2,7 @@
 // directions with every byte right.
 
 import { createHash } from 'node:crypto';
+import { type DualAddress, LAB_ADDRESSES, LAB_ROUTERS } from '../addresses.ts';
 import { eventually, expect } from '../expectations.ts';
 import { downloadDigest, fetchOk, isReachable } from '../http.ts';
 import type { Lab } from '../lab.ts';
@@ -12,6 +13,8 @@ import type { Scenario } from '../scenario.ts';
 const MEGABYTE = 1_000_000;
 const ROAM_BYTES = 20 * MEGABYTE;
 const BULK_BYTES = 50 * MEGABYTE;
+/** Where the gateway's host is after it moved. */
+const GATEWAY_ELSEWHERE: DualAddress = { ipv4: '10.31.0.101', ipv6: '2001:db8:31::101' };
 const BACK_WITHIN_MS = 30_000;
 
 async function reachable(lab: Lab): Promise<number> {
@@ -33,6 +36,33 @@ async function roam(lab: Lab): Promise<string> {
   const keyAfter = await lab.clientPublicKey();
   expect(keyBefore !== keyAfter, 'the client reset with a new key');
   return `20 MB in ${seconds.toFixed(1)} s across the move, new key`;
+}
+
+/** The gateway's host gets other addresses in the middle of a download (connectivity 14.15, 14.19), and its first ones again. */
+async function moveGateway(lab: Lab): Promise<string> {
+  await fetchOk(lab, lab.urls.httpIpv4);
+  const download = downloadDigest(lab, `${lab.urls.bytes(ROAM_BYTES)}&rate=4000000`, 60_000);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await readdressGateway(lab, GATEWAY_ELSEWHERE);
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await readdressGateway(lab, LAB_ADDRESSES.gateway);
+  const { digest, seconds } = await download;
+  expect(digest === patternDigest(ROAM_BYTES), 'the download has the wrong checksum');
+  const silence = seconds - ROAM_BYTES / 4_000_000;
+  expect(silence < 4, `the download stood still for ${silence.toFixed(1)} s in two moves`);
+  return `20 MB in ${seconds.toFixed(1)} s across two moves`;
+}
+
+async function readdressGateway(lab: Lab, { ipv4, ipv6 }: DualAddress): Promise<void> {
+  const router = LAB_ROUTERS['gateway-router'].inside;
+  const commands = [
+    'address flush dev eth0 scope global',
+    `address add ${ipv4}/24 dev eth0`,
+    `route replace default via ${router.ipv4}`,
+    `-6 address add ${ipv6}/64 dev eth0 nodad`,
+    `-6 route replace default via ${router.ipv6}`,
+  ];
+  for (const command of commands) await lab.exec('gateway', ['ip', ...command.split(' ')]);
 }
 
 async function portalDown(lab: Lab): Promise<string> {
@@ -80,6 +110,7 @@ async function bulk(lab: Lab): Promise<string> {
 
 export const SURVIVE: readonly Scenario[] = [
   { name: 'roam', network: DIRECT, run: roam },
+  { name: 'gateway-moves', network: DIRECT, run: moveGateway },
   { name: 'gateway-restart', network: DIRECT, run: (lab) => restart(lab, 'gateway') },
   { name: 'portal-restart', network: DIRECT, run: (lab) => restart(lab, 'portal') },
   { name: 'portal-down', network: DIRECT, run: portalDown },
