@@ -14,7 +14,7 @@ import { parseStun, STUN_METHOD } from '../../src/wire/stun/message.ts';
 import { PlainPeer, TurnDriver } from '../support/turn-driver.ts';
 
 const SECRET = 'turn-interop-secret';
-const PORT = 34_780;
+const PORT = 24_780;
 const V4 = toEndpoint(`127.0.0.1:${PORT}`);
 const V6 = toEndpoint(`[::1]:${PORT}`);
 const isMissing = spawnSync('turnserver', ['--version']).error !== undefined;

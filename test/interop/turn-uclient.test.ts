@@ -14,8 +14,8 @@ import { relayPassword } from '../../src/proto/turn/server/credentials.ts';
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const SECRET = 'relay-uclient-secret';
 const EXPIRY = '1999999999';
-const PORT = 34_850;
-const PEER_PORT = 34_851;
+const PORT = 24_850;
+const PEER_PORT = 24_851;
 const MESSAGES = 100;
 const why = !existsSync(join(ROOT, 'dist', 'app', 'relay.js'))
   ? 'run `npm run build:ts` first'
