@@ -71,6 +71,7 @@ class Loop {
   readonly #startedAt: number;
   readonly #currentLength: DataView;
   #runs = 0;
+  #roundLength = LONGEST_ROUND;
 
   constructor(target: FuzzTarget, options: SearchOptions, hooks: SearchHooks) {
     this.#target = target;
@@ -88,6 +89,7 @@ class Loop {
     for (const seed of this.#seeds) {
       this.#mutator.load(seed);
       this.#attempt(true);
+      if (this.#hooks.clock() - this.#startedAt > LOOK_MS) this.report();
     }
     takeFreshEdges();
     const end = this.#startedAt + this.#options.milliseconds;
@@ -97,7 +99,8 @@ class Loop {
       for (let i = 0; i < rounds; i++) this.#round();
       const now = this.#hooks.clock();
       if (now - lastLook < LOOK_MS / 2) rounds = Math.min(rounds * 2, MAX_ROUNDS_PER_LOOK);
-      else if (now - lastLook > LOOK_MS) rounds = Math.max(1, rounds >> 1);
+      else if (rounds > 1 && now - lastLook > LOOK_MS) rounds >>= 1;
+      else if (now - lastLook > LOOK_MS) this.#roundLength = Math.max(4, this.#roundLength >> 1);
       lastLook = now;
       this.report();
       if (now >= end) return;
@@ -126,7 +129,7 @@ class Loop {
         : pool[kind === 1 ? recent : mutator.below(pool.length)];
     const other = pool[mutator.below(pool.length)];
     if (!base || !other) return;
-    for (let i = 0; i < ROUND; i++) {
+    for (let i = 0; i < this.#roundLength; i++) {
       mutator.load(base);
       mutator.mutate(other);
       this.#attempt((i & (COMPARE_EVERY - 1)) === 0);
@@ -166,8 +169,10 @@ class Loop {
   #shorten(input: Uint8Array, stillHolds: () => boolean): Uint8Array {
     let best = input;
     let tries = 0;
-    for (let piece = best.length >> 1; piece > 0 && tries < SHORTENINGS; piece >>= 1) {
-      for (let at = 0; at + piece <= best.length && tries < SHORTENINGS; tries++) {
+    const end = this.#hooks.clock() + SHORTENING_MS;
+    const mayTry = (): boolean => tries++ < SHORTENINGS && this.#hooks.clock() < end;
+    for (let piece = best.length >> 1; piece > 0; piece >>= 1) {
+      for (let at = 0; at + piece <= best.length && mayTry(); ) {
         const shorter = new Uint8Array(best.length - piece);
         shorter.set(best.subarray(0, at));
         shorter.set(best.subarray(at + piece), at);

@@ -1,6 +1,7 @@
 // Two ICE agents under a list of operations: candidates added, removed, forged, loss, damage, replays, NAT reboots, addresses that move,
 // role conflicts, pauses. Tables stay small, deadlines pass, and what is nominated is a pair of addresses that were offered or seen.
 
+import { equalBytes } from '../../../src/base/bytes.ts';
 import { parseCandidate } from '../../../src/proto/ice/candidate.ts';
 import {
   CLIENT_IDLE_TIMING,
@@ -16,6 +17,7 @@ import {
   type PeerOptions,
 } from '../../support/ice-world.ts';
 import {
+  ep,
   FULL_CONE,
   type Nat,
   PORT_RESTRICTED,
@@ -39,6 +41,9 @@ const FOREIGN = [
   'candidate:4 1 udp 7 255.255.255.255 0 typ prflx',
 ];
 const MAX_TABLE = 256;
+/** The longest life of a pair that is never answered (connectivity 5.9), and more. */
+const GIVE_UP_MS = 1_200_000;
+const STRANGER = ep('203.0.113.66:1');
 
 export function run(bytes: Uint8Array): void {
   const ops = new Operations(bytes);
@@ -56,12 +61,14 @@ export function run(bytes: Uint8Array): void {
     else perform(ops, world, nats);
     check(world);
   }
+  loss = 0;
   const { client, gateway } = world;
   const states = [client, gateway].map(({ agent }) => {
     const { state, role, pairs, heldRequests } = agent.snapshot();
     return `${state} ${role} ${Math.min(4, pairs.length)} ${heldRequests}`;
   });
   observe(hashOf(states.join()));
+  settle(world, nats.some(Boolean));
 }
 
 function peerOf(index: number, nat: Nat | undefined, ops: Operations): PeerOptions {
@@ -93,7 +100,12 @@ function perform(ops: Operations, world: IceWorld, nats: readonly (Nat | undefin
     }
     case 3: {
       const candidate = ops.pick([...agent.remoteCandidates(), undefined]);
-      if (candidate) agent.removeRemoteCandidate(candidate, network.now);
+      if (!candidate) return;
+      agent.removeRemoteCandidate(candidate, network.now);
+      const { key } = candidate.address;
+      const isLeft = agent.remoteCandidates().some(({ address }) => address.key === key);
+      if (!isLeft && agent.snapshot().pairs.some(({ remote }) => remote === key))
+        throw new Error('a candidate that is gone has pairs');
       return;
     }
     case 4:
@@ -129,15 +141,49 @@ function perform(ops: Operations, world: IceWorld, nats: readonly (Nat | undefin
   }
 }
 
-/** Something of the last that was sent, damaged or not, to anybody, from anywhere. */
+/** Something of the last that was sent, damaged or not, to anybody, from anywhere. Only what its password protects counts. */
 function replay(ops: Operations, { network, client, gateway }: IceWorld): void {
   const datagram = network.sent.at(-1 - (ops.byte() % 8));
   if (!datagram) return;
-  const message = parseStun(ops.damage(datagram.payload.slice()));
+  const damaged = ops.damage(datagram.payload.slice());
+  const message = parseStun(damaged);
   if (!message) return;
   const peer = ops.byte() % 2 === 0 ? client : gateway;
-  const source = ops.byte() % 2 === 0 ? datagram.source : datagram.destination;
-  peer.agent.handleStun(message, { source, local: peer.host }, network.now);
+  const source = ops.pick([datagram.source, datagram.destination, STRANGER]);
+  const isOfUse = peer.agent.handleStun(message, { source, local: peer.host }, network.now);
+  if (!isOfUse) return;
+  if (source === STRANGER && message.class !== 'request')
+    throw new Error('an answer from a stranger counts');
+  // FINGERPRINT, at the end, is not protected.
+  const end = datagram.payload.length - 8;
+  if (!equalBytes(damaged.subarray(0, end), datagram.payload.subarray(0, end)))
+    throw new Error('a message that was changed counts');
+}
+
+/** On a good network two hosts without NAT find each other; when all is lost, they notice. */
+function settle(world: IceWorld, hasNat: boolean): void {
+  const { client, gateway, network } = world;
+  if (!client.knowsRemote || !gateway.knowsRemote) return;
+  if (!hasNat) {
+    for (const { agent, host } of [client, gateway]) {
+      agent.addLocalCandidate({ kind: 'host', address: host, base: host }, network.now);
+      agent.setTiming(CLIENT_TIMING, network.now);
+    }
+    for (let i = 0; i < 3; i++) {
+      client.signalTo(gateway, client.agent.localCandidates());
+      gateway.signalTo(client, gateway.agent.localCandidates());
+      world.runFor(20_000);
+    }
+    for (const { agent } of [client, gateway]) {
+      const { state, pairs } = agent.snapshot();
+      if (!pairs.some(({ isSelected }) => isSelected)) throw new Error(`no pair, but ${state}`);
+    }
+  }
+  network.isDelivered = () => false;
+  world.runFor(GIVE_UP_MS);
+  for (const { agent } of [client, gateway]) {
+    if (agent.snapshot().pairs.length > 0) throw new Error('dead pairs stay');
+  }
 }
 
 function check({ client, gateway, network }: IceWorld): void {

@@ -48,6 +48,7 @@ function perform(ops: Operations, world: World): void {
     case 1:
       return wait(world, ops.pick(WAITS));
     case 2:
+      return late(ops, world);
     case 3:
     case 4:
       return toClient(ops, world);
@@ -68,6 +69,15 @@ function wait(world: World, milliseconds: number): void {
     if (nat.pollTimeout() === due) throw new Error('a deadline that does not pass');
   }
   world.now = end;
+}
+
+/** The loop is late: a packet comes before the sweep that is due. */
+function late(ops: Operations, world: World): void {
+  world.now += ops.pick(WAITS);
+  if (ops.byte() % 2 === 0) toClient(ops, world);
+  else toResource(ops, world);
+  world.nat.handleTimeout(instant(world.now));
+  world.model.sweep(world.now);
 }
 
 function toResource(ops: Operations, { nat, model, now }: World): void {

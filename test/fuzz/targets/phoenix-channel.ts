@@ -70,7 +70,8 @@ function runChannel(ops: Operations): void {
     if (harness.texts.length > 64) throw new Error('too much to say');
     harness.texts.length = 0;
     const { queueLength, unansweredHeartbeats } = channel.snapshot();
-    if (queueLength > 4096 || unansweredHeartbeats > 16) throw new Error('a queue without limit');
+    if (queueLength > 4096) throw new Error('a queue without limit');
+    if (unansweredHeartbeats > 3) throw new Error('too many unanswered heartbeats');
     const due = channel.pollTimeout();
     if (due !== undefined && due <= harness.now) {
       channel.handleTimeout(harness.now);

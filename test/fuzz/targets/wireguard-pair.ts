@@ -1,7 +1,9 @@
 // Two tunnels under a list of operations: packets, handshakes, loss, delay, copies, replays, forged and damaged messages, pauses of all
 // lengths. What arrives was sent, once, in its direction; no nonce is used twice; and in the end, on a good link, packets pass.
 
-import { toHex, viewOf } from '../../../src/base/bytes.ts';
+import { createHash } from 'node:crypto';
+import { equalBytes, toHex, viewOf } from '../../../src/base/bytes.ts';
+import { createSeededCrypto } from '../../../src/io/crypto/seeded-crypto.ts';
 import { parseWireGuard } from '../../../src/wire/wireguard/messages.ts';
 import { echoPacket, Pair, type SentMessage, type Side } from '../../support/wireguard-pair.ts';
 import { hashOf, observe } from '../engine/edges.ts';
@@ -10,14 +12,22 @@ import { Operations } from '../operations.ts';
 export const name = 'wireguard-pair';
 export const kind = 'operations';
 
+const crypto = createSeededCrypto(1);
+const MAC1_KEYS = { client: mac1KeyOf(0x01), gateway: mac1KeyOf(0x41) };
+const REJECT_AFTER_MS = 180_000;
 const MAX_OPERATIONS = 24;
 const PAUSES = [1, 50, 1_000, 5_000, 9_999, 10_000, 20_000, 60_000, 120_000, 180_000, 540_000];
+/** Longer than a session. */
+const FLOW_PACKETS = 24;
+const FLOW_PAUSE_MS = 9_000;
 /** Longest time until a good link carries packets again: a handshake that is given up, and one more (WireGuard §6.4). */
 const RECOVERY_MS = 60_000;
 
 interface World {
   readonly pair: Pair;
   readonly nonces: Set<string>;
+  /** When the first message of a session was seen, by its receiver's index. */
+  readonly sessions: Map<number, number>;
   sent: number;
   loss: number;
 }
@@ -25,7 +35,7 @@ interface World {
 export function run(bytes: Uint8Array): void {
   const ops = new Operations(bytes);
   const pair = new Pair(1 + (ops.byte() % 4), { padding: ops.byte() % 2 === 0 ? 'none' : 'to-16' });
-  const world: World = { pair, nonces: new Set(), sent: 0, loss: 0 };
+  const world: World = { pair, nonces: new Set(), sessions: new Map(), sent: 0, loss: 0 };
   let copies = 0;
   pair.rule = () => {
     copies += 1;
@@ -37,6 +47,11 @@ export function run(bytes: Uint8Array): void {
     check(world);
   }
   recover(world);
+  if (!pair.client.tunnel.isExpired && !pair.gateway.tunnel.isExpired) {
+    flow(world);
+    sendDuringHandshake(world);
+  }
+  check(world, 0);
   observe(statesOf(pair));
 }
 
@@ -82,19 +97,35 @@ function replay(ops: Operations, pair: Pair, message: SentMessage | undefined): 
   const toSender = ops.byte() % 4 === 0;
   const isFromClient = message.from === 'client';
   const to = isFromClient === toSender ? pair.client : pair.gateway;
-  deliver(to, ops.damage(message.bytes.slice()), pair);
+  const damaged = ops.damage(message.bytes.slice());
+  deliver(to, damaged, pair);
+  if (message.kind !== 'initiation' || toSender || !equalBytes(damaged, message.bytes)) return;
+  const before = pair.sent.length;
+  deliver(to, damaged, pair);
+  if (pair.sent.slice(before).some(({ kind }) => kind === 'response'))
+    throw new Error('an initiation was answered twice');
 }
 
 function deliver(to: Side, bytes: Uint8Array, pair: Pair): void {
   const from = to === pair.client ? pair.gateway : pair.client;
+  const before = to.gate.counters.snapshot()['admitted'] ?? 0;
   to.deliver(bytes, from.address, pair.now);
+  const isAdmitted = (to.gate.counters.snapshot()['admitted'] ?? 0) > before;
+  if (isAdmitted && !hasRightMac1(bytes, MAC1_KEYS[to.name]))
+    throw new Error('worked on a handshake without a right mac1');
   pair.flush();
 }
 
-function check({ pair, nonces }: World): void {
-  for (const { bytes } of pair.sent.splice(0, Math.max(0, pair.sent.length - 64))) {
-    noteNonce(bytes, nonces);
-  }
+/** WireGuard §5.4.4, by itself: MAC(HASH(label ‖ key of the receiver), message up to the macs). */
+function hasRightMac1(bytes: Uint8Array, key: Uint8Array): boolean {
+  const end = bytes.length - 32;
+  return equalBytes(crypto.macBlake2s(key, bytes.subarray(0, end)), bytes.subarray(end, end + 16));
+}
+
+function check(world: World, kept = 64): void {
+  const { pair } = world;
+  for (const message of pair.sent.splice(0, Math.max(0, pair.sent.length - kept)))
+    noteSealed(world, message);
   for (const side of [pair.client, pair.gateway]) {
     const mark = side === pair.client ? 2 : 1;
     const seen = new Set<string>();
@@ -110,13 +141,17 @@ function check({ pair, nonces }: World): void {
   }
 }
 
-function noteNonce(bytes: Uint8Array, nonces: Set<string>): void {
+/** No nonce twice (WireGuard §5.4.6); nothing on a session that is over (§6.2). */
+function noteSealed({ nonces, sessions }: World, { bytes, at }: SentMessage): void {
   const message = parseWireGuard(bytes);
   if (message?.kind !== 'data') return;
-  const nonce = `${message.receiverIndex} ${message.counterHigh} ${message.counterLow}`;
-  const tag = toHex(bytes.subarray(-16));
-  if (nonces.has(nonce)) throw new Error(`nonce ${nonce} was used again, tag ${tag}`);
+  const { receiverIndex } = message;
+  const nonce = `${receiverIndex} ${message.counterHigh} ${message.counterLow}`;
+  if (nonces.has(nonce)) throw new Error('a nonce was used again');
   nonces.add(nonce);
+  const since = sessions.get(receiverIndex) ?? at;
+  sessions.set(receiverIndex, since);
+  if (at - since > REJECT_AFTER_MS) throw new Error('a session that is over still sends');
 }
 
 /** On a good link a packet of each side arrives. */
@@ -139,6 +174,40 @@ function recover(world: World): void {
     if (pair.client.tunnel.isExpired || pair.gateway.tunnel.isExpired) return;
     if (other.received.length === before) throw new Error(`nothing from the ${side} arrives`);
   }
+}
+
+/** One-way traffic for longer than a session lives: all of it arrives, and hardly a handshake is needed. */
+function flow(world: World): void {
+  const { pair } = world;
+  const { received } = pair.gateway;
+  const before = received.length;
+  const initiations = pair.sentBy('client', 'initiation').length;
+  for (let i = 0; i < FLOW_PACKETS; i++) {
+    send(world, 'client');
+    pair.run(FLOW_PAUSE_MS);
+    check(world, Number.POSITIVE_INFINITY);
+  }
+  if (received.length - before !== FLOW_PACKETS) throw new Error('a flow lost packets');
+  if (pair.sentBy('client', 'initiation').length - initiations > 3)
+    throw new Error('too many handshakes for one flow');
+}
+
+/** A packet that is sent during a handshake waits for it. */
+function sendDuringHandshake(world: World): void {
+  const { pair } = world;
+  pair.run(200_000);
+  if (pair.client.tunnel.snapshot().sessions.length > 0) return;
+  pair.client.tunnel.startHandshake(pair.now);
+  if (!pair.client.tunnel.isInitiating) return;
+  const before = pair.gateway.received.length;
+  send(world, 'client');
+  pair.run(1_000);
+  if (pair.gateway.received.length === before) throw new Error('what waited is lost');
+}
+
+function mac1KeyOf(first: number): Uint8Array {
+  const publicKey = crypto.x25519PublicKey(Uint8Array.from({ length: 32 }, (_, i) => first + i));
+  return Uint8Array.from(createHash('blake2s256').update('mac1----').update(publicKey).digest());
 }
 
 function statesOf(pair: Pair): number {

@@ -1,0 +1,159 @@
+// Breaks the product on purpose, one way at a time, and says how soon that is found:
+//
+//   node test/sim/mutations/mutations.mjs [id...] [--seeds 2000] [--jobs N] [--fresh]
+//
+// A mutation is made while esbuild bundles, never in the tree. What has to find it are machines under lists of operations drawn from a seed
+// (`detectors.mjs`). What was found before is taken from build/mutations unless its source or --fresh says otherwise, so that a run can be
+// stopped and resumed. The result stands in docs/mutations.md.
+
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { bundle, ROOT } from '../../fuzz/engine/instrument.mjs';
+import { entryOf } from './detectors.mjs';
+import { MUTATIONS } from './list.mjs';
+
+const STATE = join(ROOT, 'build', 'mutations');
+const PAGE = join(ROOT, 'docs', 'mutations.md');
+/** A seed that takes longer does not come to an end. */
+const HANG_MS = 60_000;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seeds: { type: 'string', default: '2000' },
+    jobs: { type: 'string', default: String(availableParallelism()) },
+    fresh: { type: 'boolean', default: false },
+  },
+});
+const seeds = Number(values.seeds);
+mkdirSync(STATE, { recursive: true });
+process.exitCode = await main();
+
+async function main() {
+  const chosen = MUTATIONS.filter(({ id }) => positionals.length === 0 || positionals.includes(id));
+  for (const mutation of chosen) textOf(mutation);
+  const names = [...new Set(chosen.flatMap(({ by }) => by))];
+  const queue = [...names.map((name) => ({ id: `unbroken-${name}`, by: [name] })), ...chosen];
+  const results = new Map();
+  let broken = false;
+  const job = async () => {
+    for (let next = queue.shift(); next !== undefined && !broken; next = queue.shift()) {
+      const result = await resultOf(next);
+      results.set(next.id, result);
+      const verdict = result.found
+        ? `found by ${result.detector} after ${result.seeds} seeds: ${result.problem}`
+        : `not found in ${result.seeds} seeds`;
+      console.log(`${next.id}: ${verdict}`);
+      if (next.find === undefined && result.found) broken = true;
+    }
+  };
+  await Promise.all(Array.from({ length: Number(values.jobs) }, job));
+  if (broken) {
+    console.error('something is found where nothing was broken: the rest would mean nothing');
+    return 2;
+  }
+  const found = chosen.filter(({ id }) => results.get(id)?.found).length;
+  console.log(`${chosen.length} mutations, ${found} found`);
+  if (positionals.length === 0) writePage(results, found);
+  return found === chosen.length ? 0 : 1;
+}
+
+function textOf({ id, file, find, replace }) {
+  const original = readFileSync(join(ROOT, file), 'utf8');
+  const pieces = original.split(find);
+  if (pieces.length !== 2) {
+    throw new Error(`${id}: ${file} has ${pieces.length - 1} places like ${JSON.stringify(find)}`);
+  }
+  return pieces.join(replace);
+}
+
+/** From an earlier run, if neither the mutation nor what finds it changed. */
+async function resultOf(mutation) {
+  const bundles = [];
+  for (const detector of mutation.by) bundles.push(await bundled(mutation, detector));
+  const sum = createHash('sha256').update(String(seeds));
+  for (const { outfile } of bundles) sum.update(readFileSync(outfile));
+  const version = sum.digest('hex');
+  const file = join(STATE, `${mutation.id}.json`);
+  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
+  try {
+    if (known?.version === version && !values.fresh) return known;
+    const result = { version, ...(await search(bundles)) };
+    writeFileSync(file, JSON.stringify(result));
+    return result;
+  } finally {
+    for (const { outfile } of bundles) rmSync(outfile);
+  }
+}
+
+async function bundled(mutation, detector) {
+  const outfile = join(STATE, `${mutation.id}-${detector}-${process.pid}.mjs`);
+  const target = mutation.find === undefined ? undefined : join(ROOT, mutation.file);
+  const rewrite = (path) => (path === target ? textOf(mutation) : undefined);
+  await bundle(entryOf(detector), outfile, { isInstrumented: false, rewrite });
+  return { detector, outfile };
+}
+
+/** Each detector in turn; the seeds of those before count, too. */
+async function search(bundles) {
+  let tried = 0;
+  for (const { detector, outfile } of bundles) {
+    const outcome = await searchWith(outfile);
+    tried += outcome.seeds;
+    if (outcome.problem !== undefined)
+      return { found: true, detector, seeds: tried, problem: outcome.problem };
+  }
+  return { found: false, seeds: tried };
+}
+
+function searchWith(outfile) {
+  return new Promise((resolve) => {
+    const worker = new Worker(outfile, { workerData: { seeds } });
+    let done = 0;
+    let heardAt = Date.now();
+    let problem;
+    const watch = setInterval(() => {
+      if (Date.now() - heardAt <= HANG_MS) return;
+      problem = 'it does not come to an end';
+      void worker.terminate();
+    }, 1_000);
+    worker.on('message', (message) => {
+      heardAt = Date.now();
+      done = message.done;
+      problem = message.problem;
+    });
+    worker.on('error', (error) => {
+      problem = String(error.message);
+    });
+    worker.on('exit', () => {
+      clearInterval(watch);
+      resolve({ seeds: done, problem });
+    });
+  });
+}
+
+function writePage(results, found) {
+  const rows = MUTATIONS.map(({ id, what, clause, file }) => {
+    const { found: isFound, detector, seeds: count, problem } = results.get(id);
+    const verdict = isFound ? `${detector}: ${problem}`.replaceAll('|', '\\|') : '**not found**';
+    return `| ${id} | ${what} | \`${file.slice(4)}\` | ${clause} | ${isFound ? count : `> ${count}`} | ${verdict} |`;
+  });
+  const page = [
+    '# Mutations',
+    '',
+    'What is found when the product is broken on purpose, one way at a time: `npm run sim:mutations` (a list in `test/sim/mutations/list.mjs`). Each is given at most',
+    `${seeds.toLocaleString('en-US')} seeds of each machine that should notice; the unbroken product passes all of them. Written by that command.`,
+    '',
+    `**${found} of ${MUTATIONS.length} are found.**`,
+    '',
+    '| mutation | what it does | file | clause | seeds | found by |',
+    '|---|---|---|---|--:|---|',
+    ...rows,
+    '',
+  ];
+  writeFileSync(PAGE, page.join('\n'));
+}
