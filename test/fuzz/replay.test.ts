@@ -11,6 +11,8 @@ import type { FuzzTarget } from './target.ts';
 const HERE = dirname(fileURLToPath(import.meta.url));
 /** In all, over the files of a corpus. */
 const MUTATIONS = { bytes: 500, operations: 100 };
+const HEAVY_MUTATIONS = 4;
+const PATIENCE_MS = 60_000;
 
 const files = readdirSync(join(HERE, 'targets')).filter((file) => file.endsWith('.ts'));
 const targets: FuzzTarget[] = await Promise.all(
@@ -32,17 +34,22 @@ describe.each(targets.map((target) => [target.name, target] as const))('%s', (na
     expect(files).toContain(`${name}.ts`);
   });
 
-  it('survives the corpus, the empty input and mutations', () => {
-    attempt(new Uint8Array());
-    for (const bytes of corpus) attempt(bytes);
-    const mutator = new Mutator(1, []);
-    for (let i = 0; i < MUTATIONS[target.kind]; i++) {
-      const base = corpus[i % corpus.length];
-      const other = corpus[mutator.below(corpus.length)];
-      if (!base || !other) return;
-      mutator.load(base);
-      mutator.mutate(other);
-      attempt(mutator.buffer.slice(0, mutator.length));
-    }
-  });
+  it(
+    'survives the corpus, the empty input and mutations',
+    () => {
+      attempt(new Uint8Array());
+      for (const bytes of corpus) attempt(bytes);
+      const mutator = new Mutator(1, []);
+      const count = target.isHeavy ? HEAVY_MUTATIONS : MUTATIONS[target.kind];
+      for (let i = 0; i < count; i++) {
+        const base = corpus[i % corpus.length];
+        const other = corpus[mutator.below(corpus.length)];
+        if (!base || !other) return;
+        mutator.load(base);
+        mutator.mutate(other);
+        attempt(mutator.buffer.slice(0, mutator.length));
+      }
+    },
+    PATIENCE_MS,
+  );
 });

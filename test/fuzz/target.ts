@@ -5,6 +5,8 @@ export interface FuzzTarget {
   readonly name: string;
   /** Whether the bytes are a hostile message, or a list of operations for a machine. */
   readonly kind: 'bytes' | 'operations';
+  /** A run takes tens of milliseconds: `npm test` does few. */
+  readonly isHeavy?: boolean;
   run(bytes: Uint8Array): void;
   /**
    * Checks that cost more than the parser itself: writing what was read, reading it again, a twin. The search does them for every

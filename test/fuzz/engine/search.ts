@@ -6,12 +6,13 @@ import type { FuzzTarget } from '../target.ts';
 import { hasFreshEdges, markEdges, seenEdgeCount, takeFreshEdges } from './edges.ts';
 import { dictionaryOf, MAX_LENGTH, Mutator } from './mutator.ts';
 
-/** Mutations of one input before another is chosen. */
-const ROUND = 128;
+/** Mutations of one input before another is chosen; fewer where each takes long. */
+const LONGEST_ROUND = 128;
 /** One input in so many is compared, too. A power of two. */
 const COMPARE_EVERY = 16;
 /** Tries to shorten a new input, at most. */
 const SHORTENINGS = 256;
+const SHORTENING_MS = 2_000;
 /** The search looks at the clock after so many rounds at most, and sooner when rounds are slow. */
 const MAX_ROUNDS_PER_LOOK = 256;
 const LOOK_MS = 250;

@@ -29,6 +29,7 @@ import { Operations } from '../operations.ts';
 
 export const name = 'ice-agents';
 export const kind = 'operations';
+export const isHeavy = true;
 
 const MAX_OPERATIONS = 20;
 const PAUSES = [0, 10, 100, 1_000, 5_000, 20_000, 60_000];

@@ -23,6 +23,7 @@ import { Operations } from '../operations.ts';
 
 export const name = 'link-nodes';
 export const kind = 'operations';
+export const isHeavy = true;
 
 const MAX_OPERATIONS = 20;
 const PAUSES = [10, 500, 2_000, 10_000, 20_000, 65_000, 190_000, 600_000];

@@ -17,6 +17,7 @@ import { Operations } from '../operations.ts';
 
 export const name = 'whole-world';
 export const kind = 'operations';
+export const isHeavy = true;
 
 const MAX_OPERATIONS = 16;
 const PAUSES = [10, 200, 1_000, 5_000, 30_000, 130_000, 400_000];

@@ -11,6 +11,7 @@ import { Operations } from '../operations.ts';
 
 export const name = 'wireguard-pair';
 export const kind = 'operations';
+export const isHeavy = true;
 
 const crypto = createSeededCrypto(1);
 const MAC1_KEYS = { client: mac1KeyOf(0x01), gateway: mac1KeyOf(0x41) };
