@@ -35,9 +35,18 @@ const V4 = [
   '100.64.0.77',
 ];
 const V6 = ['2001:db8::7', 'fd00:2021:1111::2', 'fd00:2021:1111::6', 'fd99::1', '2606:4700::1'];
-const PORTS = [53, 80, 85, 443, 53_535];
+const uuid = (n: number): string => `10000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 
-const uuid = (n: number): string => `10000000-0000-4000-8000-00000000000${n}`;
+/** Its network is none of the Internet but where relays are in it. */
+const RELAY = {
+  id: uuid(99),
+  type: 'turn',
+  addr: '[2001:db8:99::1]:3478',
+  username: '1999999999:salt',
+  password: 'secret',
+  expires_at: 1_999_999_999,
+};
+const PORTS = [53, 80, 85, 443, 53_535];
 
 interface WirePort {
   protocol: string;
@@ -104,6 +113,7 @@ const step = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant('init' as const),
       keep: fc.array(fc.record({ client, resource: fc.nat(9).map(uuid) }), { maxLength: 5 }),
+      isLaboratory: fc.boolean(),
     }),
   },
   {
@@ -161,7 +171,7 @@ class Pair {
 
   constructor(outcomes: Set<string>) {
     this.#outcomes = outcomes;
-    this.portal('init', this.#init([]));
+    this.portal('init', this.#init([], false));
     for (const client of CLIENTS) {
       this.#allow(
         client,
@@ -265,7 +275,7 @@ class Pair {
       case 'update':
         return this.portal('resource_updated', event.resource);
       case 'init':
-        return this.portal('init', this.#init(event.keep));
+        return this.portal('init', this.#init(event.keep, event.isLaboratory));
       case 'wait': {
         const before = world.link.sent.length;
         const end = later(world.now, event.time);
@@ -333,11 +343,11 @@ class Pair {
     if (complaint !== undefined) throw new Error(`at ${this.now}: ${complaint}`);
   }
 
-  #init(keep: readonly { client: number; resource: string }[]): Json {
+  #init(keep: readonly { client: number; resource: string }[], isLaboratory: boolean): Json {
     return {
       interface: GATEWAY,
       config: { ipv4_masquerade_enabled: true, ipv6_masquerade_enabled: true },
-      relays: [],
+      relays: isLaboratory ? [RELAY] : [],
       authorizations: keep.map((entry) => ({
         client_id: CLIENTS[entry.client]?.id,
         resource_id: entry.resource,

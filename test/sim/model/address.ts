@@ -90,13 +90,19 @@ const isSpecial = inAny(
   ...['100.64.0.0/10', '224.0.0.0/4', '240.0.0.0/4', '0.0.0.0/8', '192.0.0.0/24'],
   ...['::1/128', '::/128', '::ffff:0:0/96', 'fc00::/7', 'fe80::/10', 'ff00::/8', '2002::/16'],
 );
-/** Networks for documentation and benchmarks: refused, but for laboratories (docs/wire/data-plane.md). */
-export const isLaboratory: (value: Address) => boolean = inAny(
+/** Networks for documentation and benchmarks: refused, but where the portal's relays are in them (docs/wire/data-plane.md). */
+const LABORATORIES = [
   ...['192.0.2.0/24', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '2001:db8::/32'],
-);
+].map(network);
 const isNat64 = inAny('64:ff9b::/96');
 
-/** What an Internet resource never leads to: data-plane 7.5 and docs/wire/data-plane.md, but for the gateway's own host. */
-export function isInternetRejected(value: Address): boolean {
-  return isSpecial(value) || (isNat64(value) && isSpecial(value.slice(24)));
+/** What an Internet resource never leads to: data-plane 7.5, 17.7 and docs/wire/data-plane.md, but for the gateway's own host. */
+export function isInternetRejected(value: Address, relays: readonly Address[]): boolean {
+  const isRefused = (candidate: Address): boolean =>
+    isSpecial(candidate) ||
+    LABORATORIES.some(
+      (laboratory) =>
+        contains(laboratory, candidate) && !relays.some((relay) => contains(laboratory, relay)),
+    );
+  return isRefused(value) || (isNat64(value) && isRefused(value.slice(24)));
 }

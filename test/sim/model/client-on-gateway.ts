@@ -4,7 +4,6 @@
 import {
   type Address,
   isIpv4,
-  isLaboratory,
   isMulticast,
   isProxy,
   isSentinel,
@@ -132,7 +131,6 @@ export class ClientOnGateway {
     if (isTunnel(destination)) return [refuse('prohibited')];
     const answer = this.#answer(packet, resources, destination, destinationPort);
     if (answer === 'internet-rejected') return [refuse('unreachable')];
-    if (answer === 'laboratory') return [refuse('unreachable'), ...this.#forwards(packet, now)];
     if (answer !== 'allowed') return [refuse('prohibited')];
     return this.#forwards(packet, now);
   }
@@ -144,7 +142,8 @@ export class ClientOnGateway {
     port: number,
   ): Answer {
     const named = this.#mappings.get(remote)?.resources ?? new Set<string>();
-    return classify(resources, named, { address: remote, kind, port });
+    const known = { named, relays: this.#gateway.relays };
+    return classify(resources, known, { address: remote, kind, port });
   }
 
   /** Steps 10 to 16: where an allowed packet may go. */
@@ -260,7 +259,7 @@ export class ClientOnGateway {
       // Who was not spoken to by the client may be kept out although a rule would let it in (data-plane 17.8), and so may what no flow can be told from.
       const isFlow = packet.kind === 'tcp' || packet.kind === 'udp' || packet.kind === 'echo';
       const isAnswer = about !== undefined || (isFlow && known.length > 0);
-      const isSure = isAnswer && over.length === 0 && !isLaboratory(packet.source);
+      const isSure = isAnswer && over.length === 0;
       return { packets: plain, isCertain: isSure && plain.length > 0 };
     }
     const isExact = translated.every(
@@ -285,8 +284,7 @@ export class ClientOnGateway {
   }
 
   #passes(packet: Packet, resources: readonly Resource[], remote: Address): boolean {
-    const answer = this.#answer(packet, resources, remote, packet.sourcePort);
-    return answer === 'allowed' || answer === 'laboratory';
+    return this.#answer(packet, resources, remote, packet.sourcePort) === 'allowed';
   }
 
   #back(packet: Packet, record: FlowRecord): Uint8Array {

@@ -36,6 +36,8 @@ export interface FlowRecord extends Outside {
   finOut: boolean;
   finIn: boolean;
   resetAt: number | undefined;
+  /** A packet came when it may have been over: it goes on as it was, or began anew, with none of its flags. */
+  isPerhapsNew: boolean;
   /** When another port of the same host sent something to it, too. */
   strayAt: number | undefined;
 }
@@ -110,11 +112,12 @@ export class Flows {
   }
 
   noteOut(flow: Flow, outside: Outside, flags: number, now: number): void {
-    let record = this.find(flow);
-    const isSame = record && record.address === outside.address && record.port === outside.port;
-    if (!record || !isSame) {
-      this.#records = this.#records.filter((other) => other !== record);
-      record = {
+    const known = this.find(flow);
+    const isSame = known && known.address === outside.address && known.port === outside.port;
+    const state = known && this.liveness(known, now);
+    if (!isSame || state === 'over') {
+      this.#records = this.#records.filter((other) => other !== known);
+      this.#records.push({
         ...outside,
         kind: flow.kind,
         insideAddress: flow.destination,
@@ -125,15 +128,15 @@ export class Flows {
         finOut: false,
         finIn: false,
         resetAt: undefined,
+        isPerhapsNew: false,
         strayAt: undefined,
-      };
-      this.#records.push(record);
+      });
       return;
     }
-    if (this.liveness(record, now) === 'over') record.lastIn = undefined;
-    record.lastOut = now;
-    record.finOut ||= (flags & FIN) !== 0;
-    if ((flags & RST) !== 0) record.resetAt ??= now;
+    known.isPerhapsNew ||= isClosing(known) || now >= endOf(known);
+    known.lastOut = now;
+    known.finOut ||= (flags & FIN) !== 0;
+    if ((flags & RST) !== 0) known.resetAt ??= now;
   }
 
   /** `port`: the sender's. */
@@ -152,12 +155,10 @@ export class Flows {
    * others is left open.
    */
   liveness(record: FlowRecord, now: number): Liveness {
-    const { lastOut, lastIn, strayAt, finOut, finIn, resetAt } = record;
-    const isClosing = resetAt !== undefined || (finOut && finIn);
-    const last = Math.max(lastOut, lastIn ?? 0);
-    const longest = Math.max(last, strayAt ?? 0) + LIFETIME_MS[record.kind];
-    let end = lastIn === undefined ? lastOut + UNCONFIRMED_MS : last + LIFETIME_MS[record.kind];
-    if (isClosing) end = Math.min(end, resetAt ?? Infinity, last + CLOSED_MS);
+    const { strayAt } = record;
+    const longest = Math.max(lastOf(record), strayAt ?? 0) + LIFETIME_MS[record.kind];
+    if (record.isPerhapsNew) return now <= longest + SWEEP_MS ? 'maybe' : 'over';
+    const end = endOf(record);
     if (now < end) return this.#hasClosedSibling(record) ? 'maybe' : 'live';
     if (now <= end + SWEEP_MS) return 'maybe';
     const isShared =
@@ -182,6 +183,22 @@ export class Flows {
         (other.resetAt !== undefined || other.finOut || other.finIn),
     );
   }
+}
+
+function lastOf({ lastOut, lastIn }: FlowRecord): number {
+  return Math.max(lastOut, lastIn ?? 0);
+}
+
+function isClosing({ resetAt, finOut, finIn }: FlowRecord): boolean {
+  return resetAt !== undefined || (finOut && finIn);
+}
+
+/** When it ends, unless another packet comes. */
+function endOf(record: FlowRecord): number {
+  const { kind, lastOut, lastIn, resetAt } = record;
+  const last = lastOf(record);
+  const end = lastIn === undefined ? lastOut + UNCONFIRMED_MS : last + LIFETIME_MS[kind];
+  return isClosing(record) ? Math.min(end, resetAt ?? Infinity, last + CLOSED_MS) : end;
 }
 
 function isSiblingOf(record: FlowRecord, flow: Flow): boolean {

@@ -37,6 +37,7 @@ export class GatewayModel {
   /** Instant of a unix time, by the pair that was read at the start (data-plane 7.7). */
   readonly #instantOf: (unixMilliseconds: number) => number;
   #own: readonly Address[] = [];
+  #relays: readonly Address[] = [];
 
   constructor(instantOf: (unixMilliseconds: number) => number) {
     this.#instantOf = instantOf;
@@ -44,6 +45,11 @@ export class GatewayModel {
 
   get own(): readonly Address[] {
     return this.#own;
+  }
+
+  /** Of the last `init`. */
+  get relays(): readonly Address[] {
+    return this.#relays;
   }
 
   client(id: string): ClientOnGateway | undefined {
@@ -60,6 +66,7 @@ export class GatewayModel {
     switch (event) {
       case 'init':
         this.#own = [address(payload.interface.ipv4), address(payload.interface.ipv6)];
+        this.#relays = payload.relays.map(({ addr }: Json) => address(hostOf(addr)));
         return this.#retain(payload.authorizations ?? [], now);
       case 'create_authorization':
         this.#pending.set(payload.ref, payload);
@@ -220,6 +227,11 @@ export class GatewayModel {
   #expiry(unixSeconds: number | null | undefined): number {
     return unixSeconds == null ? Infinity : this.#instantOf(unixSeconds * 1_000);
   }
+}
+
+/** portal-protocol 5.2: `192.0.2.1:3478` or `[2001:db8::1]:3478`. */
+function hostOf(endpoint: string): string {
+  return endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/[[\]]/g, '');
 }
 
 /** portal-protocol 5.3. */

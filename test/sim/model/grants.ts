@@ -1,14 +1,7 @@
 // What one client may reach on one gateway: data-plane 7.3 to 7.6. An expired authorization may live on until the next sweep, at most a second later, so
 // there are moments in which two answers are right; `possible` lists every set of resources that the gateway may go by.
 
-import {
-  type Address,
-  contains,
-  isInternetRejected,
-  isLaboratory,
-  isProxy,
-  type Network,
-} from './address.ts';
+import { type Address, contains, isInternetRejected, isProxy, type Network } from './address.ts';
 import type { Kind } from './packet.ts';
 import { allows, type Filter } from './rules.ts';
 
@@ -31,8 +24,7 @@ export type Resource =
     }
   | { readonly id: string; readonly type: 'internet' };
 
-/** `laboratory`: through an Internet resource, allowed or rejected. */
-export type Answer = 'allowed' | 'no-resource' | 'filtered' | 'internet-rejected' | 'laboratory';
+export type Answer = 'allowed' | 'no-resource' | 'filtered' | 'internet-rejected';
 
 interface Grant {
   readonly resource: Resource;
@@ -103,22 +95,21 @@ function withFilters(known: Resource | undefined, update: Resource): Resource {
   return { ...known, filters: update.filters };
 }
 
-/** `named`: the resources whose names the address stands for. */
+/** `named`: the resources whose names the address stands for; `relays`: addresses of the portal's. */
 export function classify(
   resources: readonly Resource[],
-  named: ReadonlySet<string>,
+  known: { readonly named: ReadonlySet<string>; readonly relays: readonly Address[] },
   flow: { readonly address: Address; readonly kind: Kind; readonly port: number },
 ): Answer {
   const { address, kind, port } = flow;
   if (!isProxy(address) && resources.some(({ type }) => type === 'internet')) {
-    if (isLaboratory(address)) return 'laboratory';
-    return isInternetRejected(address) ? 'internet-rejected' : 'allowed';
+    return isInternetRejected(address, known.relays) ? 'internet-rejected' : 'allowed';
   }
   let answer: Answer = 'no-resource';
   for (const resource of resources) {
     if (resource.type === 'internet') continue;
     const isCovering =
-      resource.type === 'cidr' ? contains(resource.address, address) : named.has(resource.id);
+      resource.type === 'cidr' ? contains(resource.address, address) : known.named.has(resource.id);
     if (!isCovering) continue;
     if (allows(resource.filters, kind, port)) return 'allowed';
     answer = 'filtered';
