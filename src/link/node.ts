@@ -16,6 +16,7 @@ import type { PeerId, RelayId } from '../base/ids.ts';
 import { earliest, type Instant } from '../base/time.ts';
 import type { Ecn, Transmit } from '../base/transmit.ts';
 import { CheckPacer } from '../proto/ice/check-pacer.ts';
+import { PROBE_LENGTH } from '../wire/iceless/probe.ts';
 import { Connection } from './connection/connection.ts';
 import type { ConnectionState, ConnectionTerms } from './connection/connection-types.ts';
 import { Gathering } from './gathering.ts';
@@ -128,6 +129,9 @@ export class Node {
       if (run !== lastRun && accepted) {
         lastRun = run;
         this.#lookAtArrival(owner, slot, batch, run * RUN.stride, now);
+      }
+      if (length === PROBE_LENGTH && accepted && owner.isIceless) {
+        this.#takeProbe(owner, batch, row, now);
       }
       if (touched !== undefined && touched !== owner) this.#outlet.drainOutput(touched, now);
       touched = owner;
@@ -386,6 +390,19 @@ export class Node {
       default:
         this.drops.add('session-gone');
     }
+  }
+
+  /** A probe of the peer goes no further (iceless 5.1). */
+  #takeProbe(owner: Connection, batch: ReceiveBatch, row: number, now: Instant): void {
+    const { datagrams, slab } = batch;
+    const arrival = arrivalOfRun(
+      batch,
+      at(datagrams, row + DATAGRAM.run) * RUN.stride,
+      this.#relays,
+    );
+    const offset = at(datagrams, row + DATAGRAM.offset);
+    const packet = slab.slice(offset, offset + PROBE_LENGTH);
+    if (arrival && owner.handleInner(packet, arrival, now)) datagrams[row + DATAGRAM.accepted] = 0;
   }
 
   #handleRelayEvents(now: Instant): void {

@@ -13,7 +13,7 @@ import type { CheckPacer } from '../../proto/ice/check-pacer.ts';
 import type { TunnelDropReason, TunnelSnapshot } from '../../proto/wireguard/tunnel.ts';
 import type { Path } from '../outbound/path.ts';
 import type { State } from './life-cycle.ts';
-import type { Arrival, FinderSnapshot } from './path-finder.ts';
+import type { FinderSnapshot } from './path-finder.ts';
 import type { LinkRole } from './timing.ts';
 
 /** What the portal says about a connection: all of it together decides whether an existing one is reused (connectivity 4.3). */
@@ -23,6 +23,8 @@ export interface ConnectionTerms {
   readonly presharedKey: Uint8Array;
   readonly localCredentials: IceCredentials;
   readonly remoteCredentials: IceCredentials;
+  /** Both ends were told to do without ICE (iceless 2); the credentials are not used then. */
+  readonly useIceless?: boolean;
 }
 
 export interface ConnectionConfig extends ConnectionTerms {
@@ -48,11 +50,6 @@ export interface ConnectionDeps {
 }
 
 export type ConnectionState = State['kind'];
-
-/** A datagram without its ChannelData header. */
-export interface Datagram extends Arrival {
-  readonly bytes: Uint8Array;
-}
 
 /** A datagram on its way out; `local` may be one of our relayed addresses. */
 export interface Outgoing {

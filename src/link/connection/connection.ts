@@ -26,14 +26,20 @@ import type {
   ConnectionSnapshot,
   ConnectionState,
   ConnectionTerms,
-  Datagram,
   Outgoing,
   PacketOutcome,
 } from './connection-types.ts';
 import { IceFinder } from './ice-finder.ts';
+import { IcelessFinder } from './iceless-finder.ts';
 import { type FailureReason, LifeCycle } from './life-cycle.ts';
-import type { Arrival, OwnCandidate, PathFinder, RemoteCandidate } from './path-finder.ts';
-import { silenceLimitMs, TUNNEL_TIMING } from './timing.ts';
+import type {
+  Arrival,
+  Datagram,
+  OwnCandidate,
+  PathFinder,
+  RemoteCandidate,
+} from './path-finder.ts';
+import { silenceLimitMs, tunnelTimingOf } from './timing.ts';
 
 // Specification
 
@@ -82,13 +88,20 @@ export class Connection implements Addressee {
     this.#createdAt = now;
     this.#now = now;
     this.#life = new LifeCycle(now, silenceLimitMs(config.role));
-    this.#finder = new IceFinder(config, { ...deps, log: this.#log }, now);
+    const useIceless = config.useIceless === true;
+    this.#finder = useIceless
+      ? new IcelessFinder(config, now)
+      : new IceFinder(config, { ...deps, log: this.#log }, now);
     this.#tunnel = new Tunnel(
-      { ...TUNNEL_TIMING, ...config, connectionIndex: config.index },
+      { ...tunnelTimingOf(useIceless), ...config, connectionIndex: config.index },
       { ...deps, log: this.#log },
       now,
     );
-    this.#log.info('connection created', { relay: config.relay });
+    this.#log.info('connection created', { relay: config.relay, useIceless });
+    if (this.#finder.startsWithHandshake && config.role === 'client') {
+      this.#tunnel.startHandshake(now);
+      this.#drainTunnel();
+    }
   }
 
   /** A Binding request, or a response to one of our requests, that came from `from` to `local`. */
@@ -103,16 +116,23 @@ export class Connection implements Addressee {
   /** The answer goes back the way the initiation came, nominated or not (connectivity 14.10). */
   handleInitiation(
     opened: OpenedInitiation,
-    arrival: Arrival,
+    datagram: Datagram,
     now: Instant,
   ): TunnelDropReason | undefined {
     this.#advance(now);
-    return this.#finish(this.#tunnel.handleInitiation(opened, now), arrival);
+    if (this.#finder.recallHandshake(datagram, now)) return this.#settle();
+    this.#noteTraffic();
+    const outcome = this.#tunnel.handleInitiation(opened, now);
+    if (outcome.kind === 'reply') this.#finder.noteInitiation(datagram, outcome.datagram, now);
+    return this.#finish(outcome, datagram);
   }
 
   handleResponse(datagram: Datagram, now: Instant): TunnelDropReason | undefined {
     this.#advance(now);
-    return this.#finish(this.#tunnel.handleResponse(datagram.bytes, now), datagram);
+    if (this.#finder.recallHandshake(datagram, now)) return this.#settle();
+    const outcome = this.#tunnel.handleResponse(datagram.bytes, now);
+    if (outcome.kind === 'reply') this.#finder.noteResponse(datagram, now);
+    return this.#finish(outcome, datagram);
   }
 
   handleCookieReply(datagram: Datagram, now: Instant): TunnelDropReason | undefined {
@@ -124,11 +144,18 @@ export class Connection implements Addressee {
   handleData(datagram: Datagram, now: Instant): Uint8Array | TunnelDropReason | undefined {
     this.#advance(now);
     const outcome = this.#tunnel.handleData(datagram.bytes, now);
-    if (outcome.kind === 'packet') this.#noteActivity();
+    const isTaken = outcome.kind === 'packet' && this.handleInner(outcome.bytes, datagram, now);
+    if (outcome.kind === 'packet' && !isTaken) this.#noteActivity();
     if (outcome.kind !== 'dropped') this.handleAuthentic(datagram, now);
     this.#settle();
     if (outcome.kind === 'dropped') return outcome.reason;
-    return outcome.kind === 'packet' ? outcome.bytes : undefined;
+    return outcome.kind === 'packet' && !isTaken ? outcome.bytes : undefined;
+  }
+
+  /** An inner packet that may be a probe; true if it was one. The owner calls `settle`. */
+  handleInner(packet: Uint8Array, arrival: Arrival, now: Instant): boolean {
+    this.#advance(now);
+    return this.#finder.handleInner(packet, arrival, now);
   }
 
   /** Hot: a data message that was opened in a batch. The owner calls `settle` once per batch. */
@@ -160,6 +187,7 @@ export class Connection implements Addressee {
   handleTimeout(now: Instant): void {
     this.#advance(now);
     if (this.#life.kind === 'failed') return;
+    this.#noteTraffic();
     this.#finder.handleTimeout(now);
     this.#handleFinderEvents();
     if (this.#life.goIdle(now)) this.#finder.setIdle(true, now);
@@ -221,7 +249,7 @@ export class Connection implements Addressee {
     this.#log.info('connection reused', { state: this.state });
     this.#life.noteHeard(now);
     this.#noteActivity();
-    if (this.#config.role === 'client') this.#startHandshake();
+    this.#startProactiveHandshake();
     this.#settle();
     return this.#finder.ownCandidates();
   }
@@ -256,6 +284,14 @@ export class Connection implements Addressee {
     this.#settle();
   }
 
+  /** Our addresses are gone, key and peer are the same; false: this connection cannot go on (iceless 9). */
+  moveAway(now: Instant): boolean {
+    this.#advance(now);
+    if (!this.#finder.moveAway(now)) return false;
+    this.relay = undefined;
+    return true;
+  }
+
   /** Wipes all keys. Nothing is called afterwards. */
   close(): void {
     this.#tunnel.close();
@@ -278,13 +314,14 @@ export class Connection implements Addressee {
     );
   }
 
-  /** connectivity 4.3: the same terms in every byte. */
+  /** connectivity 4.3: the same terms in every byte; without ICE the credentials do not count (iceless 6.1). */
   matches(terms: ConnectionTerms): boolean {
     const own = this.#config;
+    const useIceless = own.useIceless === true;
     return (
       this.#life.kind !== 'failed' &&
-      isSameCredentials(own.localCredentials, terms.localCredentials) &&
-      isSameCredentials(own.remoteCredentials, terms.remoteCredentials) &&
+      useIceless === (terms.useIceless === true) &&
+      (useIceless || hasSameCredentials(own, terms)) &&
       equalBytes(own.remotePublicKey, terms.remotePublicKey) &&
       equalSecrets(own.presharedKey, terms.presharedKey)
     );
@@ -296,6 +333,11 @@ export class Connection implements Addressee {
 
   get failure(): FailureReason | undefined {
     return this.#life.failure;
+  }
+
+  /** Its peer sends probes inside the tunnel. */
+  get isIceless(): boolean {
+    return this.#config.useIceless === true;
   }
 
   get path(): Path | undefined {
@@ -321,13 +363,14 @@ export class Connection implements Addressee {
   }
 
   /** Finder first: a nomination starts the handshake, whose initiation goes out before the nominating check (connectivity 4.7). */
-  #settle(): void {
+  #settle(): undefined {
     if (this.#life.kind === 'failed') return;
     this.#handleFinderEvents();
     this.#handleTunnelEvents();
     this.#drainTunnel();
     for (let out = this.#finder.pollTransmit(); out; out = this.#finder.pollTransmit()) {
-      this.#outgoing.push({ ...out, ecn: 0, isRelayed: false });
+      const payload = out.isInner === true ? this.#sealInner(out.payload) : out.payload;
+      if (payload) this.#outgoing.push({ ...out, payload, ecn: 0, isRelayed: false });
     }
   }
 
@@ -363,7 +406,7 @@ export class Connection implements Addressee {
     this.#events.push({ kind: 'path-changed', path });
     for (const datagram of waiting) this.#send(datagram, 0);
     this.#announce();
-    if (this.#config.role === 'client') this.#startHandshake();
+    this.#startProactiveHandshake();
   }
 
   #handleTunnelEvents(): void {
@@ -371,6 +414,7 @@ export class Connection implements Addressee {
       switch (event.kind) {
         case 'established':
           this.#hasSession = true;
+          this.#finder.noteSession(this.#now);
           this.#announce();
           break;
         case 'session-installed':
@@ -398,8 +442,20 @@ export class Connection implements Addressee {
   #drainTunnel(): void {
     const tunnel = this.#tunnel;
     for (let bytes = tunnel.pollDatagram(); bytes; bytes = tunnel.pollDatagram()) {
-      this.#send(bytes, 0);
+      if (!this.#finder.takeInitiation(bytes, this.#now)) this.#send(bytes, 0);
     }
+  }
+
+  /** A probe is worth nothing later. */
+  #sealInner(packet: Uint8Array): Uint8Array | undefined {
+    if (this.#tunnel.sendSlot(this.#now) < 0) return undefined;
+    const outcome = this.#tunnel.sealPacket(packet, this.#now);
+    return outcome.kind === 'sealed' ? outcome.datagram : undefined;
+  }
+
+  #noteTraffic(): void {
+    const { receivedCount, unansweredSince } = this.#tunnel;
+    this.#finder.noteTraffic({ received: receivedCount, unansweredSince }, this.#now);
   }
 
   /** To the nominated path, or kept until there is one (connectivity 4.11). */
@@ -424,8 +480,9 @@ export class Connection implements Addressee {
     return outcome.kind === 'dropped' ? outcome.reason : undefined;
   }
 
-  /** Only of a client: unless one is under way or one was started a moment ago (connectivity 4.5). */
-  #startHandshake(): void {
+  /** Only of a client with ICE: unless one is under way or one was started a moment ago (connectivity 4.5). */
+  #startProactiveHandshake(): void {
+    if (this.#config.role !== 'client' || this.#finder.startsWithHandshake) return;
     const last = this.#lastProactiveHandshakeAt;
     if (last !== undefined && this.#now - last < PROACTIVE_HANDSHAKE_DEBOUNCE_MS) return;
     this.#lastProactiveHandshakeAt = this.#now;
@@ -454,6 +511,13 @@ export class Connection implements Addressee {
   #advance(now: Instant): void {
     if (now > this.#now) this.#now = now;
   }
+}
+
+function hasSameCredentials(a: ConnectionTerms, b: ConnectionTerms): boolean {
+  return (
+    isSameCredentials(a.localCredentials, b.localCredentials) &&
+    isSameCredentials(a.remoteCredentials, b.remoteCredentials)
+  );
 }
 
 function isSameCredentials(a: IceCredentials, b: IceCredentials): boolean {

@@ -22,6 +22,7 @@ import type {
 import { type LinkRole, timingsOf } from './timing.ts';
 
 export class IceFinder implements PathFinder {
+  readonly startsWithHandshake = false;
   readonly #role: LinkRole;
   readonly #agent: IceAgent;
   readonly #remotes = new RemoteCandidateBook();
@@ -100,6 +101,31 @@ export class IceFinder implements PathFinder {
   setIdle(isIdle: boolean, now: Instant): void {
     const timings = timingsOf(this.#role);
     this.#agent.setTiming(isIdle ? timings.idle : timings.active, now);
+  }
+
+  /** A handshake is nothing to ICE: all below is for those who do without. */
+  recallHandshake(): boolean {
+    return false;
+  }
+
+  noteInitiation(): void {}
+
+  noteResponse(): void {}
+
+  takeInitiation(): boolean {
+    return false;
+  }
+
+  handleInner(): boolean {
+    return false;
+  }
+
+  noteSession(): void {}
+
+  noteTraffic(): void {}
+
+  moveAway(): boolean {
+    return false;
   }
 
   pollTransmit(): FinderTransmit | undefined {

@@ -20,10 +20,16 @@ export interface ConnectionTimings {
 // Specification
 
 /** connectivity 3, the ICE values; REKEY_ATTEMPT exceeds the client's ICE failure time of 16.5 s (connectivity 12). */
-export const TUNNEL_TIMING: TimerConfig = {
+const ICE_TUNNEL_TIMING: TimerConfig = {
   rekeyAttemptMs: 20_000,
   keepaliveMs: 10_000,
   rekeyTimeoutMs: 5_000,
+};
+/** iceless 7: without checks it is re-keying that shows a dead path. */
+const ICELESS_TUNNEL_TIMING: TimerConfig = {
+  rekeyAttemptMs: 90_000,
+  keepaliveMs: 5_000,
+  rekeyTimeoutMs: 2_000,
 };
 
 // Implementation
@@ -46,4 +52,8 @@ export function timingsOf(role: LinkRole): ConnectionTimings {
 /** How long a peer may be silent; a client notices by its checks instead. */
 export function silenceLimitMs(role: LinkRole): number {
   return role === 'gateway' ? SILENT_CLIENT_MS : Number.POSITIVE_INFINITY;
+}
+
+export function tunnelTimingOf(useIceless: boolean): TimerConfig {
+  return useIceless ? ICELESS_TUNNEL_TIMING : ICE_TUNNEL_TIMING;
 }

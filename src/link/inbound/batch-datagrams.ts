@@ -6,8 +6,7 @@ import { DATAGRAM, type ReceiveBatch, RUN } from '../../base/batch.ts';
 import { at } from '../../base/bytes.ts';
 import type { Ecn } from '../../base/transmit.ts';
 import { channelAt } from '../../wire/turn/channel-data.ts';
-import type { Datagram } from '../connection/connection-types.ts';
-import type { Arrival } from '../connection/path-finder.ts';
+import type { Arrival, Datagram } from '../connection/path-finder.ts';
 import type { Relays } from '../relays/relays.ts';
 
 export interface ReceivedDatagram extends Datagram {

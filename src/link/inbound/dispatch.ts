@@ -24,7 +24,7 @@ import {
 import { isChannelDataByte, parseChannelData } from '../../wire/turn/channel-data.ts';
 import { parseWireGuard, type WireGuardMessage } from '../../wire/wireguard/messages.ts';
 import type { Connection } from '../connection/connection.ts';
-import type { Datagram } from '../connection/connection-types.ts';
+import type { Datagram } from '../connection/path-finder.ts';
 import type { Relay, Relays } from '../relays/relays.ts';
 import type { Demux } from './demux.ts';
 import type { RecentlyDisconnected } from './recently-disconnected.ts';

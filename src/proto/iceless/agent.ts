@@ -77,7 +77,12 @@ export class PathAgent {
   }
 
   /** WireGuard accepted it and answered `response`, which the owner sends the way the initiation came. */
-  handleAcceptedInitiation(bytes: Uint8Array, response: Uint8Array, ends: Ends, now: Instant): void {
+  handleAcceptedInitiation(
+    bytes: Uint8Array,
+    response: Uint8Array,
+    ends: Ends,
+    now: Instant,
+  ): void {
     this.#advance(now);
     this.#memory.noteInitiation(bytes, response, this.#now);
     this.#see(ends);
@@ -102,6 +107,12 @@ export class PathAgent {
     this.#advance(now);
     if (kind === 'request') this.#handleRequest(id, sequence, ends);
     else this.#handleReply(id, sequence, ends);
+  }
+
+  /** Something authentic that was no probe came this way (iceless 9): the peer may have moved. */
+  handleData(ends: Ends, now: Instant): void {
+    this.#advance(now);
+    this.#see(ends);
   }
 
   /** iceless 6.9: copies of the first initiation, then probes, then what expires. */
@@ -375,7 +386,8 @@ export class PathAgent {
   }
 
   #mayReply(): boolean {
-    if (this.#now - this.#replies.since >= SECOND_MS) this.#replies = { since: this.#now, count: 0 };
+    if (this.#now - this.#replies.since >= SECOND_MS)
+      this.#replies = { since: this.#now, count: 0 };
     this.#replies.count += 1;
     return this.#replies.count <= MAX_REPLIES_PER_SECOND;
   }

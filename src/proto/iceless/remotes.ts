@@ -109,7 +109,8 @@ export class Remotes {
         if (guesses.length >= MAX_GUESSES_PER_CALL) return guesses;
         if (host.kind !== 'host') continue;
         const guessed = endpoint(address.address, host.address.port);
-        const isTaken = this.#findTwin(guessed) || guesses.some((it) => it.address.key === guessed.key);
+        const isTaken =
+          this.#findTwin(guessed) || guesses.some((it) => it.address.key === guessed.key);
         if (!isTaken) guesses.push({ kind: 'srflx', address: guessed, base: host.address });
       }
     }
@@ -150,7 +151,9 @@ export class Remotes {
   }
 
   #findTwin(address: Endpoint): Remote | undefined {
-    return [...this.#entries.values()].find(({ candidate }) => candidate.address.key === address.key);
+    return [...this.#entries.values()].find(
+      ({ candidate }) => candidate.address.key === address.key,
+    );
   }
 
   #countOf(origin: RemoteOrigin): number {

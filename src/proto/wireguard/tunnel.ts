@@ -136,6 +136,8 @@ export class Tunnel {
   readonly #waiting = new WaitingPackets();
   #outstanding: SentInitiation[] = [];
   #sessionCounter = 0;
+  /** On sessions that are gone. */
+  #receivedBefore = 0;
   #lastSentTimestamp: Uint8Array = new Uint8Array(TAI64N_LENGTH);
   #lastReceivedTimestamp: Uint8Array = new Uint8Array(TAI64N_LENGTH);
   #datagrams: Uint8Array[] = [];
@@ -332,6 +334,18 @@ export class Tunnel {
     return this.#sessions.find(receiverIndex)?.slot ?? -1;
   }
 
+  /** Rises with every authentic data message that is newer than those before it; never falls. */
+  get receivedCount(): number {
+    let count = this.#receivedBefore;
+    for (const session of this.#sessions.all()) count += session.window.next;
+    return count;
+  }
+
+  /** Since when data that was sent has no answer of any kind. */
+  get unansweredSince(): Instant | undefined {
+    return this.#timers.unansweredSince;
+  }
+
   get isInitiating(): boolean {
     return this.#timers.isInitiating;
   }
@@ -413,6 +427,7 @@ export class Tunnel {
 
   #remove(session: Session): void {
     const { slot, localIndex } = session;
+    this.#receivedBefore += session.window.next;
     this.#sessions.remove(session);
     this.#deps.aead.remove(slot);
     this.#events.push({ kind: 'session-removed', slot, localIndex });
