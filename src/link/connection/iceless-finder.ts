@@ -88,6 +88,11 @@ export class IcelessFinder implements PathFinder {
     return true;
   }
 
+  recheck(now: Instant): void {
+    this.#agent.recheck(now);
+    this.#agent.handleTimeout(now);
+  }
+
   /** Probes go on as they are (iceless 6.8). */
   setIdle(): void {}
 

@@ -199,6 +199,15 @@ export class PathAgent {
     for (const guess of this.#remotes.guess()) this.addRemote(guess, 'guessed', now);
   }
 
+  /** Something about our network changed: all pairs are asked, the primary goes if it does not answer soon. */
+  recheck(now: Instant): void {
+    this.#advance(now);
+    if (!this.#isProbing) return;
+    const { pair } = this.#primary;
+    this.#primary.doubt('news', this.#now);
+    this.#reprobe(pair);
+  }
+
   /** iceless 6.10, all locals dropped: the peer is still the same, we are elsewhere. */
   rebuild(now: Instant): void {
     this.#advance(now);
