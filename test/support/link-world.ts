@@ -200,6 +200,8 @@ export class LinkWorld {
   /** Whose candidates the portal loses. */
   readonly losesCandidatesOf = new Set<'client' | 'gateway'>();
   presharedKey: Uint8Array = new Uint8Array(32).fill(0x5a);
+  /** What the portal decides for the pair (iceless 2). */
+  useIceless = false;
   readonly #others: Participant[] = [];
   readonly #mail: { readonly at: Instant; readonly deliver: (now: Instant) => void }[] = [];
   #seen = { client: 0, gateway: 0 };
@@ -250,6 +252,7 @@ export class LinkWorld {
       presharedKey: this.presharedKey,
       localCredentials: isClient ? ofClient : ofGateway,
       remoteCredentials: isClient ? ofGateway : ofClient,
+      useIceless: this.useIceless,
     };
   }
 

@@ -174,7 +174,7 @@ export class AgentDriver {
 
   #note(out: PathTransmit): void {
     const pair = nameOf(out);
-    const probe = out.form === 'inner-packet' ? parseProbe(out.payload) : undefined;
+    const probe = out.form === 'datagram' ? undefined : parseProbe(out.payload);
     this.sent.push({ ...out, at: this.now, pair, probe });
     if (probe?.kind !== 'request') return;
     this.#lastQuestion.set(pair, probe);

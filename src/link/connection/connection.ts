@@ -369,7 +369,7 @@ export class Connection implements Addressee {
     this.#handleTunnelEvents();
     this.#drainTunnel();
     for (let out = this.#finder.pollTransmit(); out; out = this.#finder.pollTransmit()) {
-      const payload = out.isInner === true ? this.#sealInner(out.payload) : out.payload;
+      const payload = out.inner ? this.#sealInner(out.payload, out.inner) : out.payload;
       if (payload) this.#outgoing.push({ ...out, payload, ecn: 0, isRelayed: false });
     }
   }
@@ -447,7 +447,8 @@ export class Connection implements Addressee {
   }
 
   /** A probe is worth nothing later. */
-  #sealInner(packet: Uint8Array): Uint8Array | undefined {
+  #sealInner(packet: Uint8Array, kind: 'request' | 'reply'): Uint8Array | undefined {
+    if (kind === 'reply') return this.#tunnel.sealAnswer(packet, this.#now);
     if (this.#tunnel.sendSlot(this.#now) < 0) return undefined;
     const outcome = this.#tunnel.sealPacket(packet, this.#now);
     return outcome.kind === 'sealed' ? outcome.datagram : undefined;

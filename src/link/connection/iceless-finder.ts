@@ -144,7 +144,7 @@ export class IcelessFinder implements PathFinder {
     const out = this.#agent.pollTransmit();
     if (out === undefined) return undefined;
     const { local, remote, payload, form } = out;
-    return { local, remote, payload, isInner: form === 'inner-packet' };
+    return { local, remote, payload, ...(form !== 'datagram' && { inner: form }) };
   }
 
   pollEvent(): FinderEvent | undefined {

@@ -42,8 +42,8 @@ export interface FinderTransmit {
   readonly local: Endpoint;
   readonly remote: Endpoint;
   readonly payload: Uint8Array;
-  /** An inner packet, to be sealed on the current session, or dropped if there is none. */
-  readonly isInner?: boolean;
+  /** An inner packet, to be sealed on the current session, or dropped if there is none; an answer to it is waited for, or not. */
+  readonly inner?: 'request' | 'reply';
   /** `transactionKey` of a Binding request, to know whose its response is. */
   readonly transactionId?: string;
 }

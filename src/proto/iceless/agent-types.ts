@@ -3,6 +3,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import type { Instant } from '../../base/time.ts';
 import type { PathCandidate, PathCandidateKind } from '../../wire/iceless/candidate.ts';
+import type { Probe } from '../../wire/iceless/probe.ts';
 import type { RemoteOrigin } from './remotes.ts';
 
 /** The two ends of a packet: our socket or relayed address, and the peer's. */
@@ -12,8 +13,8 @@ export interface Ends {
 }
 
 export interface PathTransmit extends Ends {
-  /** A handshake message as it is, or a packet that the tunnel has to seal first. */
-  readonly form: 'datagram' | 'inner-packet';
+  /** A handshake message as it is, or a probe that the tunnel has to seal first. */
+  readonly form: 'datagram' | Probe['kind'];
   readonly payload: Uint8Array;
 }
 

@@ -42,7 +42,7 @@ const MAX_REPLIES_PER_SECOND = 600;
 const SECOND_MS = 1_000;
 /** Data without any answer, before the path is asked. A peer that only listens answers after 5 s by itself. */
 const SILENCE_MS = 1_000;
-/** While packets come in, our own way to the peer is asked this often: who only receives would not notice that it is dead. */
+/** While data comes in, our own way to the peer is asked this often: who only receives would not notice that it is dead. */
 const STALE_MS = 5_000;
 
 export class PathAgent {
@@ -56,6 +56,9 @@ export class PathAgent {
   #hasSession = false;
   #isProbing = false;
   #seen: TrafficSeen = { received: 0, unansweredSince: undefined };
+  /** Of what was received; two idle ends must not keep each other busy. */
+  #probesReceived = 0;
+  #dataReceived = 0;
   #replies = { since: Number.NEGATIVE_INFINITY, count: 0 };
   #transmits: PathTransmit[] = [];
   #events: PathEvent[] = [];
@@ -105,6 +108,7 @@ export class PathAgent {
 
   handleProbe({ kind, id, sequence }: Probe, ends: Ends, now: Instant): void {
     this.#advance(now);
+    this.#probesReceived += 1;
     if (kind === 'request') this.#handleRequest(id, sequence, ends);
     else this.#handleReply(id, sequence, ends);
   }
@@ -150,14 +154,16 @@ export class PathAgent {
   /** Whenever the owner comes by: notices silence and one-way traffic before WireGuard's timers would (iceless 13). */
   noteTraffic(seen: TrafficSeen, now: Instant): void {
     this.#advance(now);
-    const hasReceived = seen.received !== this.#seen.received;
+    if (seen.received !== this.#seen.received) this.#primary.notePeerData();
+    const dataReceived = seen.received - this.#probesReceived;
+    const hasData = dataReceived > this.#dataReceived;
     this.#seen = seen;
-    if (hasReceived) this.#primary.notePeerData();
+    this.#dataReceived = Math.max(dataReceived, this.#dataReceived);
     const { pair, isInDoubt, confirmedAt } = this.#primary;
     if (!this.#isProbing || pair === undefined || confirmedAt === undefined || isInDoubt) return;
     const silence = this.#silenceAt();
     const isSilent = silence !== undefined && silence <= this.#now;
-    const isStale = hasReceived && later(confirmedAt, STALE_MS) <= this.#now;
+    const isStale = hasData && later(confirmedAt, STALE_MS) <= this.#now;
     if (isSilent || isStale) this.#checkPrimary(pair);
   }
 
@@ -269,7 +275,7 @@ export class PathAgent {
     this.#sendProbe(ends, { kind: 'reply', id, sequence });
     this.#see(ends);
     const pair = this.#pairs.find(ends.local, ends.remote);
-    if (pair && pair.nextProbeAt === undefined && pair.rtt === undefined) pair.restart(this.#now);
+    if (pair && pair.rtt === undefined) pair.hasten(this.#now);
   }
 
   /** iceless 6.6.4. */
@@ -402,7 +408,7 @@ export class PathAgent {
   }
 
   #sendProbe({ local, remote }: Ends, probe: Probe): void {
-    this.#transmits.push({ local, remote, form: 'inner-packet', payload: writeProbe(probe) });
+    this.#transmits.push({ local, remote, form: probe.kind, payload: writeProbe(probe) });
   }
 
   #send({ local, remote }: Ends, payload: Uint8Array): void {

@@ -287,6 +287,14 @@ export class Tunnel {
     return { kind: 'waiting' };
   }
 
+  /** Seals what answers a packet of the peer: no answer to it is waited for (connectivity 7.8, rule 11). Nothing without a session. */
+  sealAnswer(packet: Uint8Array, now: Instant): Uint8Array | undefined {
+    const slot = this.sendSlot(now);
+    if (slot < 0) return undefined;
+    this.#timers.noteSent();
+    return this.#deps.aead.sealOne(slot, this.#padded(packet));
+  }
+
   /** Hot: the slot that bulk data may be sealed with now, or -1. */
   sendSlot(now: Instant): number {
     this.#advance(now);
