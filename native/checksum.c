@@ -10,13 +10,12 @@
 
 static uint64_t add_tail(const uint8_t *bytes, size_t length) {
   uint64_t sum = 0;
-  if (length & 2) {
+  for (; length >= 2; bytes += 2, length -= 2) {
     uint16_t word;
     memcpy(&word, bytes, 2);
     sum += word;
-    bytes += 2;
   }
-  if (length & 1) {
+  if (length > 0) {
     uint8_t last[2] = {bytes[0], 0};
     uint16_t word;
     memcpy(&word, last, 2);
@@ -26,25 +25,27 @@ static uint64_t add_tail(const uint8_t *bytes, size_t length) {
 }
 
 FOR_EACH_CPU uint64_t checksum_add(const uint8_t *bytes, size_t length) {
-  uint64_t sum = 0;
-  size_t words = length / 4;
+  uint64_t low = 0, high = 0;
+  size_t words = length / 8;
   for (size_t i = 0; i < words; i++) {
-    uint32_t word;
-    memcpy(&word, bytes + 4 * i, 4);
-    sum += word;
+    uint64_t word;
+    memcpy(&word, bytes + 8 * i, 8);
+    low += word & 0xffffffff;
+    high += word >> 32;
   }
-  return sum + add_tail(bytes + 4 * words, length & 3);
+  return low + high + add_tail(bytes + 8 * words, length & 7);
 }
 
 FOR_EACH_CPU uint64_t checksum_copy(uint8_t *restrict target, const uint8_t *restrict source, size_t length) {
-  uint64_t sum = 0;
-  size_t words = length / 4;
+  uint64_t low = 0, high = 0;
+  size_t words = length / 8;
   for (size_t i = 0; i < words; i++) {
-    uint32_t word;
-    memcpy(&word, source + 4 * i, 4);
-    memcpy(target + 4 * i, &word, 4);
-    sum += word;
+    uint64_t word;
+    memcpy(&word, source + 8 * i, 8);
+    memcpy(target + 8 * i, &word, 8);
+    low += word & 0xffffffff;
+    high += word >> 32;
   }
-  memcpy(target + 4 * words, source + 4 * words, length & 3);
-  return sum + add_tail(source + 4 * words, length & 3);
+  memcpy(target + 8 * words, source + 8 * words, length & 7);
+  return low + high + add_tail(source + 8 * words, length & 7);
 }

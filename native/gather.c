@@ -1,20 +1,23 @@
 // Chains opened datagrams of one flow into super-packets, by the rules of the kernel's receive offload (operations 6.5):
 // consecutive TCP segments that differ in nothing a receiver could tell, UDP datagrams of equal size. Nothing is moved:
 // DATAGRAM_NEXT links the chain. Its twin is src/proto/batch/coalesce.ts; both must fill the same rows for the same input.
+//
+// The kernel gives each segment of a super-packet a new checksum, so only a segment whose checksum is right may be part of one:
+// a damaged one stands alone, as it came, for its receiver to refuse. What stands alone is not summed.
 #include "gather.h"
 
 #include <stdbool.h>
 #include <string.h>
 
+#include "checksum.h"
 #include "layout.h"
 
 enum {
   TCP = 6,
   UDP = 17,
-  TCP_FIN = 0x01,
   TCP_PSH = 0x08,
   TCP_ACK = 0x10,
-  TCP_SINGULAR = 0x02 | 0x04 | 0x20 | 0x80,  // SYN, RST, URG, CWR
+  IPV4_DF = 0x40,
   OPEN_FLOWS = 16,
   MAX_SEGMENTS = 64,
   MAX_IP_LENGTH = 65535,
@@ -24,6 +27,7 @@ struct flow {
   int32_t super;  // row that may still grow, or -1
   int32_t last_datagram;
   uint32_t next_sequence;
+  bool is_intact;  // its first segment's checksums were looked at and are right
 };
 
 struct gathering {
@@ -89,11 +93,21 @@ static bool describe(struct receive_batch *batch, int32_t *row, int32_t datagram
   return true;
 }
 
-// Whether a packet may be chained at all: no IPv4 options; TCP with ACK and nothing special; UDP with a checksum.
+// Whether a packet may be chained at all: no IPv4 options; TCP with ACK and perhaps PSH; UDP with a checksum.
 static bool is_plain(const int32_t *row, const uint8_t *transport) {
   if (!(row[SUPER_FLAGS] & SUPER_FLAG_IPV6) && row[SUPER_IP_HEADER_LENGTH] != 20) return false;
   if (row[SUPER_PROTOCOL] == UDP) return read16(transport + 6) != 0;
-  return (transport[13] & TCP_ACK) && !(transport[13] & TCP_SINGULAR);
+  return (transport[13] & ~TCP_PSH) == TCP_ACK;
+}
+
+// Whether the checksums of a plain packet are right.
+static bool is_intact(const uint8_t *slab, const int32_t *row) {
+  const uint8_t *ip = slab + row[SUPER_OFFSET];
+  uint32_t header = (uint32_t)row[SUPER_IP_HEADER_LENGTH], length = (uint32_t)row[SUPER_LENGTH] - header;
+  bool is_ipv6 = row[SUPER_FLAGS] & SUPER_FLAG_IPV6;
+  if (!is_ipv6 && checksum_fold(checksum_add(ip, header)) != 0xffff) return false;
+  uint64_t sum = checksum_pseudo(ip, is_ipv6, (uint8_t)row[SUPER_PROTOCOL], length);
+  return checksum_fold(sum + checksum_add(ip + header, length)) == 0xffff;
 }
 
 static bool is_same_flow(const uint8_t *slab, const int32_t *a, const int32_t *b) {
@@ -105,7 +119,8 @@ static bool is_same_flow(const uint8_t *slab, const int32_t *a, const int32_t *b
   return ipv6 ? memcmp(first + 8, second + 8, 32) == 0 : memcmp(first + 12, second + 12, 8) == 0;
 }
 
-// What a receiver can see besides the flow, its data and, in TCP, PSH and FIN must be equal, the outer ECN too.
+// What a receiver can see besides the flow, its data and, in TCP, PSH must be equal, the outer ECN too. IPv4's identification must
+// count up, unless the packets cannot become fragments (RFC 6864).
 static bool has_same_headers(const uint8_t *slab, const int32_t *head, const int32_t *row) {
   const uint8_t *a = slab + head[SUPER_OFFSET], *b = slab + row[SUPER_OFFSET];
   int32_t ip_header = row[SUPER_IP_HEADER_LENGTH], header = row[SUPER_TRANSPORT_HEADER_LENGTH];
@@ -115,13 +130,14 @@ static bool has_same_headers(const uint8_t *slab, const int32_t *head, const int
     if (memcmp(a, b, 4) != 0 || a[7] != b[7]) return false;  // traffic class, flow label, hop limit
   } else {
     if (a[1] != b[1] || memcmp(a + 6, b + 6, 3) != 0) return false;  // type of service, DF, time to live
+    if (!(a[6] & IPV4_DF) && (uint16_t)(read16(a + 4) + head[SUPER_SEGMENTS]) != read16(b + 4)) return false;
   }
   if (row[SUPER_PROTOCOL] == UDP) return true;
   const uint8_t *ta = a + ip_header, *tb = b + ip_header;
   if (memcmp(ta + 8, tb + 8, 4) != 0) return false;  // acknowledgement
-  uint32_t ignored = (uint32_t)(TCP_PSH | TCP_FIN) << 16;
+  uint32_t ignored = (uint32_t)TCP_PSH << 16;
   if ((read32(ta + 12) ^ read32(tb + 12)) & ~ignored) return false;  // header length, flags, window
-  return memcmp(ta + 20, tb + 20, (size_t)header - 20) == 0;
+  return memcmp(ta + 18, tb + 18, (size_t)header - 18) == 0;        // urgent pointer, options
 }
 
 static bool append(struct gathering *g, struct flow *flow, int32_t datagram, const int32_t *row, int32_t payload) {
@@ -132,16 +148,18 @@ static bool append(struct gathering *g, struct flow *flow, int32_t datagram, con
   int32_t segment = segments == 1 ? length - headers : head[SUPER_SEGMENT_LENGTH];
   if (payload > segment || segments == MAX_SEGMENTS) return false;
   if (length + payload > MAX_IP_LENGTH || !has_same_headers(batch->slab, head, row)) return false;
+  const uint8_t *transport = batch->slab + row[SUPER_OFFSET] + row[SUPER_IP_HEADER_LENGTH];
+  bool is_tcp = head[SUPER_PROTOCOL] == TCP, ends = payload < segment;
+  if (is_tcp && read32(transport + 4) != flow->next_sequence) return false;
+  if (!flow->is_intact && !is_intact(batch->slab, head)) return false;
+  flow->is_intact = true;
+  if (!is_intact(batch->slab, row)) return false;
 
-  bool ends = payload < segment;
-  if (head[SUPER_PROTOCOL] == TCP) {
-    const uint8_t *transport = batch->slab + row[SUPER_OFFSET] + row[SUPER_IP_HEADER_LENGTH];
-    uint8_t *head_transport = batch->slab + head[SUPER_OFFSET] + head[SUPER_IP_HEADER_LENGTH];
-    if (read32(transport + 4) != flow->next_sequence) return false;
+  if (is_tcp) {
     flow->next_sequence += (uint32_t)payload;
-    uint8_t flags = transport[13] & (TCP_PSH | TCP_FIN);
-    head_transport[13] |= flags;
-    ends = ends || flags != 0;
+    uint8_t push = transport[13] & TCP_PSH;
+    batch->slab[head[SUPER_OFFSET] + head[SUPER_IP_HEADER_LENGTH] + 13] |= push;
+    ends = ends || push != 0;
   }
   head[SUPER_SEGMENT_LENGTH] = segment;
   head[SUPER_SEGMENTS] = segments + 1;
@@ -186,7 +204,7 @@ static void add(struct gathering *g, int32_t datagram) {
   if (flow && may_chain && append(g, flow, datagram, row, payload)) return;
 
   int32_t index = g->super_count++;
-  bool ends = is_tcp && (transport[13] & (TCP_PSH | TCP_FIN));
+  bool ends = is_tcp && (transport[13] & TCP_PSH);
   if (!may_chain || ends) {
     if (flow) flow->super = -1;
     return;
@@ -194,6 +212,7 @@ static void add(struct gathering *g, int32_t datagram) {
   if (!flow) flow = &g->flows[g->cursor++ % OPEN_FLOWS];
   flow->super = index;
   flow->last_datagram = datagram;
+  flow->is_intact = false;
   flow->next_sequence = is_tcp ? read32(transport + 4) + (uint32_t)payload : 0;
 }
 

@@ -13,12 +13,15 @@ import {
   ACK,
   CWR,
   copyBatch,
+  ECE,
   FIN,
   hasRightChecksums,
   makePacket,
   openedBatch,
   PSH,
+  RST,
   SYN,
+  URG,
 } from './packets.ts';
 
 const coalescer = new Coalescer();
@@ -93,21 +96,17 @@ describe.each(IMPLEMENTATIONS)('gather, %s', (_name, gather) => {
     expect(counts([...flows(17), ...second(17)]).length).toBe(34);
   });
 
-  it('ends at a shorter segment, at PSH and at FIN', () => {
+  it('ends at a shorter segment and at PSH', () => {
     const [a, b, c, d] = stream(4, 100) as [Opened, Opened, Opened, Opened];
     const short = { packet: makePacket({ sequence: 200, payload: bytes(50) }) };
     expect(
       counts([a, b, short, { packet: makePacket({ sequence: 250, payload: bytes(50) }) }]),
     ).toEqual([3, 1]);
-    for (const flag of [PSH, FIN]) {
-      const ending = {
-        packet: makePacket({ sequence: 200, payload: bytes(100), flags: ACK | flag }),
-      };
-      const batch = openedBatch([a, b, ending, d]);
-      gather(batch);
-      expect(segmentCounts(batch)).toEqual([3, 1]);
-      expect(at(batch.slab, at(batch.superPackets, SUPER.offset) + 33) & flag).toBe(flag);
-    }
+    const pushed = { packet: makePacket({ sequence: 200, payload: bytes(100), flags: ACK | PSH }) };
+    const batch = openedBatch([a, b, pushed, d]);
+    gather(batch);
+    expect(segmentCounts(batch)).toEqual([3, 1]);
+    expect(at(batch.slab, at(batch.superPackets, SUPER.offset) + 33) & PSH).toBe(PSH);
     expect(counts([a, b, c, d])).toEqual([4]);
   });
 
@@ -120,7 +119,12 @@ describe.each(IMPLEMENTATIONS)('gather, %s', (_name, gather) => {
     ['DF', { fragment: 0 }, {}],
     ['TCP options', { tcpOptions: bytes(4) }, {}],
     ['IP options', { ipOptions: bytes(4) }, {}],
+    ['urgent pointer', { urgentPointer: 1 }, {}],
     ['SYN', { flags: ACK | SYN }, {}],
+    ['FIN', { flags: ACK | FIN }, {}],
+    ['RST', { flags: ACK | RST }, {}],
+    ['URG', { flags: ACK | URG }, {}],
+    ['ECE', { flags: ACK | ECE }, {}],
     ['CWR', { flags: ACK | CWR }, {}],
     ['size', { payload: bytes(101) }, {}],
     ['no payload', { payload: bytes(0) }, {}],
@@ -135,6 +139,53 @@ describe.each(IMPLEMENTATIONS)('gather, %s', (_name, gather) => {
       packet: makePacket({ sequence: 100, payload: bytes(100), ...options }),
     };
     expect(counts([first, second])).toEqual([1, 1]);
+  });
+
+  it('counts identifications of packets that may become fragments', () => {
+    const nth = (identification: number, sequence: number, fragment = 0): Opened => ({
+      packet: makePacket({ identification, sequence, fragment, payload: bytes(100) }),
+    });
+    expect(counts([nth(0xffff, 0), nth(0, 100), nth(1, 200)])).toEqual([3]);
+    expect(counts([nth(7, 0), nth(7, 100), nth(9, 200)])).toEqual([1, 1, 1]);
+    expect(counts([nth(7, 0, 0x4000), nth(7, 100, 0x4000)])).toEqual([2]);
+  });
+
+  it.each([
+    ['TCP', {}],
+    ['TCP over IPv6', { isIpv6: true }],
+    ['UDP', { protocol: 'udp' as const }],
+    ['UDP over IPv6', { protocol: 'udp' as const, isIpv6: true }],
+  ])('DP-3: lets a damaged segment stand alone, as it came: %s', (_what, options) => {
+    for (const [damaged, segments] of [
+      [0, [1, 4]],
+      [2, [2, 1, 2]],
+      [4, [4, 1]],
+    ] as const) {
+      const opened = stream(5, 100, options);
+      const packet = at(opened, damaged).packet;
+      packet[packet.length - 50] = at(packet, packet.length - 50) ^ 1;
+      const batch = openedBatch(opened);
+      gather(batch);
+      expect(segmentCounts(batch)).toEqual(segments);
+      expect(packetsOf(batch).flat()).toEqual(opened.map((one) => toHex(one.packet)));
+    }
+  });
+
+  it('DP-3: lets a segment with a damaged IPv4 header stand alone', () => {
+    const opened = stream(3, 100);
+    const { packet } = at(opened, 1);
+    packet[5] = at(packet, 5) ^ 1;
+    expect(counts(opened)).toEqual([1, 1, 1]);
+  });
+
+  it('DP-3: leaves UDP without checksum in the middle of a run as it is', () => {
+    const opened = stream(5, 100, { protocol: 'udp' });
+    const bare = makePacket({ protocol: 'udp', hasUdpChecksum: false, payload: bytes(100, 3) });
+    opened[2] = { packet: bare };
+    const batch = openedBatch(opened);
+    gather(batch);
+    expect(segmentCounts(batch)).toEqual([2, 1, 2]);
+    expect(packetsOf(batch).flat()).toEqual(opened.map(({ packet }) => toHex(packet)));
   });
 
   it('does not chain fragments, UDP without checksum, other protocols', () => {
@@ -208,8 +259,12 @@ describe('native gather and twin', () => {
         { ipOptions: bytes(4) },
         { hasUdpChecksum: false },
         { protocol: 'icmp' },
+        { flags: ACK | ECE },
+        { urgentPointer: 9 },
       ];
       const packet = makePacket({ ...options, ...changed[odd] });
+      const last = packet.length - 1;
+      if (odd === 23) packet[last] = at(packet, last) ^ 0x10;
       return { packet, slot: odd === 20 ? 1 : 0, ecn: odd === 21 ? 3 : 0, accepted: odd !== 22 };
     });
   }
@@ -217,10 +272,10 @@ describe('native gather and twin', () => {
   const step = fc.record({
     flow: fc.nat(4),
     size: fc.constantFrom(100, 100, 100, 100, 40, 0, 101),
-    odd: fc.oneof({ weight: 5, arbitrary: fc.constant(99) }, fc.nat(22)),
+    odd: fc.oneof({ weight: 5, arbitrary: fc.constant(99) }, fc.nat(23)),
   });
 
-  it('fill the same rows, keep every packet, and keep the order within each flow', () => {
+  it('operations 16, 20: fill the same rows; split again, every packet is as it was, in the order of its flow', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const opened = build(steps);
@@ -287,7 +342,7 @@ describe('native gather and twin', () => {
     return Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
   }
 
-  /** Identity of a packet (fragments have no flow): session, addresses, protocol and transport part without IPv4's identification and header checksum. */
+  /** A packet behind its flow (fragments have none), without the identification of one that cannot become fragments. */
   function canonical(packet: Uint8Array, slot: number): string {
     const isIpv6 = at(packet, 0) >> 4 === 6;
     const header = isIpv6 ? 40 : (at(packet, 0) & 15) * 4;
@@ -296,6 +351,11 @@ describe('native gather and twin', () => {
     const isFragment = !isIpv6 && (at(packet, 6) & 0x3f) !== 0;
     const protocol = isFragment ? 'fragment' : at(packet, isIpv6 ? 6 : 9);
     const flow = `${slot} ${protocol} ${toHex(addresses)} ${toHex(ports)}`.padEnd(88);
-    return `${flow}${at(packet, isIpv6 ? 7 : 8)} ${toHex(packet.subarray(header))}`;
+    const copy = packet.slice();
+    if (!isIpv6 && (at(packet, 6) & 0x40) !== 0) {
+      copy.fill(0, 4, 6);
+      copy.fill(0, 10, 12);
+    }
+    return `${flow}${toHex(copy)}`;
   }
 });

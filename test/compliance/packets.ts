@@ -15,8 +15,11 @@ import { checksumAdd, checksumFold, checksumPseudo } from '../../src/proto/batch
 
 export const FIN = 1;
 export const SYN = 2;
+export const RST = 4;
 export const PSH = 8;
 export const ACK = 16;
+export const URG = 32;
+export const ECE = 64;
 export const CWR = 128;
 
 export interface PacketOptions {
@@ -28,6 +31,7 @@ export interface PacketOptions {
   readonly acknowledgement?: number;
   readonly flags?: number;
   readonly window?: number;
+  readonly urgentPointer?: number;
   readonly tos?: number;
   readonly ttl?: number;
   readonly identification?: number;
@@ -117,6 +121,7 @@ function tcpHeader(options: PacketOptions): Uint8Array {
   header[12] = (header.length / 4) << 4;
   header[13] = options.flags ?? ACK;
   view.setUint16(14, options.window ?? 500);
+  view.setUint16(18, options.urgentPointer ?? 0);
   header.set(extra, 20);
   return header;
 }

@@ -1,24 +1,26 @@
 // Hot path. Chains opened datagrams of one flow into super-packets, by the rules of the kernel's receive offload
 // (operations 6.5): consecutive TCP segments that differ in nothing a receiver could tell, UDP datagrams of equal size.
 // Bytes are not moved: `DATAGRAM.next` links the chain, the first segment's header stands for all. The twin of `native/gather.c`;
-// both must fill the same rows for the same input. Transport checksums are neither read nor verified.
+// both must fill the same rows for the same input.
+//
+// The kernel gives each segment of a super-packet a new checksum, so only a segment whose checksum is right may be part of one:
+// a damaged one stands alone, as it came, for its receiver to refuse. What stands alone is not summed.
 //
 // Order: within a flow it is kept, because a datagram is only ever added to the flow's most recent super-packet.
 
 import type { ReceiveBatch } from '../../base/batch.ts';
 import { DATAGRAM, RUN, SUPER, SUPER_FLAG, VERDICT } from '../../base/batch.ts';
 import { at } from '../../base/bytes.ts';
+import { fold, sumBytes } from '../../wire/ip/checksum.ts';
 
 // Specification (RFC 791, 8200, 9293, 768)
 const TCP = 6;
 const UDP = 17;
 const IPV6_HEADER = 40;
 const UDP_HEADER = 8;
-const FIN = 0x01;
 const PSH = 0x08;
 const ACK = 0x10;
-/** SYN, RST, URG, CWR: a segment with one of these stands alone. */
-const SINGULAR_FLAGS = 0x02 | 0x04 | 0x20 | 0x80;
+const IPV4_DF = 0x4000;
 const MAX_IP_LENGTH = 65_535;
 /** MTU of the tunnel interface (operations 6.1): nothing longer is ever sent by a peer that keeps the protocol. */
 const MAX_INNER_PACKET = 1280;
@@ -39,6 +41,8 @@ export class Coalescer {
   /** By place in `#open`: last datagram of the chain, and the TCP sequence number that would follow it. */
   readonly #lastDatagram = new Int32Array(OPEN_FLOWS);
   readonly #nextSequence = new Int32Array(OPEN_FLOWS);
+  /** 1: the first segment's checksums were looked at and are right. */
+  readonly #isIntact = new Uint8Array(OPEN_FLOWS);
   #cursor = 0;
 
   gather(batch: ReceiveBatch): void {
@@ -80,7 +84,7 @@ export class Coalescer {
     if (place >= 0 && mayChain && this.#append(batch, place, datagram, row, payload)) return;
 
     batch.superCount++;
-    const ends = isTcp && (view.getUint8(transport + 13) & (PSH | FIN)) !== 0;
+    const ends = isTcp && (view.getUint8(transport + 13) & PSH) !== 0;
     if (!mayChain || ends) {
       if (place >= 0) this.#open[place] = -1;
       return;
@@ -88,6 +92,7 @@ export class Coalescer {
     const target = place >= 0 ? place : this.#cursor++ % OPEN_FLOWS;
     this.#open[target] = candidate;
     this.#lastDatagram[target] = datagram;
+    this.#isIntact[target] = 0;
     this.#nextSequence[target] = isTcp ? (view.getInt32(transport + 4) + payload) | 0 : 0;
   }
 
@@ -119,16 +124,21 @@ export class Coalescer {
     if (payload > segment || segments === MAX_SEGMENTS) return false;
     if (length + payload > MAX_IP_LENGTH || !hasSameHeaders(batch, head, row)) return false;
 
+    const ipHeader = at(rows, head + SUPER.ipHeaderLength);
+    const transport = at(rows, row + SUPER.offset) + ipHeader;
+    const isTcp = at(rows, head + SUPER.protocol) === TCP;
+    if (isTcp && view.getInt32(transport + 4) !== at(this.#nextSequence, place)) return false;
+    if (at(this.#isIntact, place) === 0 && !isIntact(batch, head)) return false;
+    this.#isIntact[place] = 1;
+    if (!isIntact(batch, row)) return false;
+
     let ends = payload < segment;
-    if (at(rows, head + SUPER.protocol) === TCP) {
-      const ipHeader = at(rows, head + SUPER.ipHeaderLength);
-      const transport = at(rows, row + SUPER.offset) + ipHeader;
-      if (view.getInt32(transport + 4) !== at(this.#nextSequence, place)) return false;
+    if (isTcp) {
       this.#nextSequence[place] = (view.getInt32(transport + 4) + payload) | 0;
-      const flags = view.getUint8(transport + 13) & (PSH | FIN);
+      const push = view.getUint8(transport + 13) & PSH;
       const headFlags = headOffset + ipHeader + 13;
-      view.setUint8(headFlags, view.getUint8(headFlags) | flags);
-      ends ||= flags !== 0;
+      view.setUint8(headFlags, view.getUint8(headFlags) | push);
+      ends ||= push !== 0;
     }
     rows[head + SUPER.segmentLength] = segment;
     rows[head + SUPER.segments] = segments + 1;
@@ -214,14 +224,26 @@ function transportHeaderLength(
   return 0;
 }
 
-/** Whether a packet may be chained at all: no IPv4 options; TCP with ACK and nothing special; UDP with a checksum. */
+/** Whether a packet may be chained at all: no IPv4 options; TCP with ACK and perhaps PSH; UDP with a checksum. */
 function isPlain(batch: ReceiveBatch, row: number, transport: number): boolean {
   const { superPackets: rows, view } = batch;
   const isIpv6 = (at(rows, row + SUPER.flags) & SUPER_FLAG.ipv6) !== 0;
   if (!isIpv6 && at(rows, row + SUPER.ipHeaderLength) !== 20) return false;
   if (at(rows, row + SUPER.protocol) === UDP) return view.getUint16(transport + 6) !== 0;
-  const flags = view.getUint8(transport + 13);
-  return (flags & ACK) !== 0 && (flags & SINGULAR_FLAGS) === 0;
+  return (view.getUint8(transport + 13) & ~PSH) === ACK;
+}
+
+/** Whether the checksums of a plain packet are right. */
+function isIntact(batch: ReceiveBatch, row: number): boolean {
+  const { superPackets: rows, view } = batch;
+  const ip = at(rows, row + SUPER.offset);
+  const header = at(rows, row + SUPER.ipHeaderLength);
+  const length = at(rows, row + SUPER.length) - header;
+  const isIpv6 = (at(rows, row + SUPER.flags) & SUPER_FLAG.ipv6) !== 0;
+  if (!isIpv6 && sumBytes(view, ip, header) !== 0xffff) return false;
+  const addresses = isIpv6 ? sumBytes(view, ip + 8, 32) : sumBytes(view, ip + 12, 8);
+  const pseudo = addresses + at(rows, row + SUPER.protocol) + length;
+  return fold(pseudo + sumBytes(view, ip + header, length)) === 0xffff;
 }
 
 function isSameFlow(batch: ReceiveBatch, a: number, b: number): boolean {
@@ -240,7 +262,10 @@ function isSameFlow(batch: ReceiveBatch, a: number, b: number): boolean {
     : equalWords(view, first + 12, second + 12, 2);
 }
 
-/** What a receiver can see besides the flow, its data and, in TCP, PSH and FIN must be equal, the outer ECN too. */
+/**
+ * What a receiver can see besides the flow, its data and, in TCP, PSH must be equal, the outer ECN too. IPv4's identification must
+ * count up, unless the packets cannot become fragments (RFC 6864).
+ */
 function hasSameHeaders(batch: ReceiveBatch, head: number, row: number): boolean {
   const { superPackets: rows, view } = batch;
   const a = at(rows, head + SUPER.offset);
@@ -257,15 +282,16 @@ function hasSameHeaders(batch: ReceiveBatch, head: number, row: number): boolean
     if (view.getUint8(a + 1) !== view.getUint8(b + 1)) return false; // type of service
     if (view.getUint16(a + 6) !== view.getUint16(b + 6)) return false; // DF
     if (view.getUint8(a + 8) !== view.getUint8(b + 8)) return false; // time to live
+    const next = (view.getUint16(a + 4) + at(rows, head + SUPER.segments)) & 0xffff;
+    if ((view.getUint16(a + 6) & IPV4_DF) === 0 && view.getUint16(b + 4) !== next) return false;
   }
   if (at(rows, row + SUPER.protocol) === UDP) return true;
   const ta = a + ipHeader;
   const tb = b + ipHeader;
   if (view.getInt32(ta + 8) !== view.getInt32(tb + 8)) return false; // acknowledgement
-  // Header length, flags and window in one word, PSH and FIN apart.
-  if (((view.getInt32(ta + 12) ^ view.getInt32(tb + 12)) & ~((PSH | FIN) << 16)) !== 0) {
-    return false;
-  }
+  // Header length, flags and window in one word, PSH apart.
+  if (((view.getInt32(ta + 12) ^ view.getInt32(tb + 12)) & ~(PSH << 16)) !== 0) return false;
+  if (view.getUint16(ta + 18) !== view.getUint16(tb + 18)) return false; // urgent pointer
   return equalWords(view, ta + 20, tb + 20, (transportHeader - 20) / 4);
 }
 
