@@ -253,6 +253,8 @@ export class GatewayProcess {
       case 'configure-interface':
         return this.#configure(event.addresses);
       case 'flow-logs-configured':
+      case 'flow-started':
+      case 'flow-completed':
         return; // Flow logs have their place here.
       case 'authorization-created':
       case 'authorization-updated':

@@ -1,9 +1,10 @@
 // A gateway role with a fake link and a virtual clock, one or more clients, and short ways to put packets in and look what comes out.
 
-import { parseNetwork } from '../../src/base/address.ts';
+import { parseNetwork, writeAddressWords } from '../../src/base/address.ts';
 import {
   createReceiveBatch,
   createTunBatch,
+  RUN,
   SUPER,
   SUPER_FLAG,
   TUN_FLAG,
@@ -187,6 +188,15 @@ export class GatewayWorld {
     const isForwarded = rows[SUPER.verdict] === VERDICT.forward;
     const forwarded = isForwarded ? slab.slice(offset, offset + packet.length) : undefined;
     return { forwarded, answers: this.link.sent.slice(before).map((sent) => sent.packet) };
+  }
+
+  /** Where packets of clients come from, from now on: addresses and ports outside of the tunnel. */
+  setOuter(remote: string, remotePort: number, local = '192.0.2.10', localPort = 52_625): void {
+    const { runs } = this.#receive;
+    writeAddressWords(ip(remote), runs, RUN.remote);
+    runs[RUN.remotePort] = remotePort;
+    writeAddressWords(ip(local), runs, RUN.local);
+    runs[RUN.localPort] = localPort;
   }
 
   /** A chain of TCP or UDP segments, given by its first segment. */

@@ -13,6 +13,7 @@ import { ClientPeer } from './client-peer.ts';
 import { Clients } from './clients.ts';
 import type { DomainSetups } from './domain-setups.ts';
 import type { GatewayEvent, RevocationReason } from './events.ts';
+import type { FlowTracker } from './flows/flow-tracker.ts';
 import type { GatewayWide } from './gateway-wide.ts';
 import type { GatewayLink } from './link.ts';
 
@@ -30,6 +31,7 @@ export interface AccessDeps {
   readonly wide: GatewayWide;
   readonly link: GatewayLink;
   readonly setups: DomainSetups;
+  readonly tracker: FlowTracker;
   readonly wallClock: WallClock;
   readonly log: Log;
   /** Where events go. */
@@ -83,7 +85,7 @@ export class Access {
     const { resource } = message;
     const expiresAt = this.#instantOf(message.expiresAt);
     const client = this.#clientOf(message.client, now);
-    const outcome = client.authorizations.allow(resource, expiresAt);
+    const outcome = client.authorizations.allow(resource, expiresAt, message.flowLogsIngestToken);
     this.#notePolicyChanged(client);
     const { events, log } = this.#deps;
     if (outcome === 'type-changed') {
@@ -145,13 +147,13 @@ export class Access {
 
   /** The client said goodbye: nothing is sent back. */
   handleGoodbye(client: ClientPeer, now: Instant): void {
-    this.#forget(client, 'client-left');
+    this.#forget(client, 'client-left', now);
     this.#deps.link.removeConnection(client.peer, now);
   }
 
   /** An invariant broke while the client was served. It may ask the portal again. */
   handleFault(client: ClientPeer, now: Instant): void {
-    this.#forget(client, 'fault');
+    this.#forget(client, 'fault', now);
     this.#deps.link.closeConnection(client.peer, writeControlPacket({ kind: 'goodbye' }), now);
   }
 
@@ -160,8 +162,13 @@ export class Access {
     for (const client of this.clients) client.notePolicyChanged();
   }
 
-  shutDown(): void {
-    for (const client of [...this.clients]) this.#forget(client, 'shut-down');
+  /** For everybody, also who is here already. */
+  openFlows(): void {
+    for (const client of this.clients) client.flows = this.#deps.tracker.open(client);
+  }
+
+  shutDown(now: Instant): void {
+    for (const client of [...this.clients]) this.#forget(client, 'shut-down', now);
   }
 
   #expire(now: Instant): void {
@@ -182,11 +189,11 @@ export class Access {
 
   /** Its last authorization is gone. */
   #dismiss(client: ClientPeer, now: Instant): void {
-    this.#forget(client, 'rejected');
+    this.#forget(client, 'rejected', now);
     this.#deps.link.closeConnection(client.peer, writeControlPacket({ kind: 'goodbye' }), now);
   }
 
-  #forget(client: ClientPeer, reason: RevocationReason): void {
+  #forget(client: ClientPeer, reason: RevocationReason, now: Instant): void {
     for (const [resource] of client.authorizations.entries()) {
       this.#deps.events.push({
         kind: 'authorization-revoked',
@@ -196,6 +203,7 @@ export class Access {
       });
     }
     this.clients.remove(client);
+    this.#deps.tracker.close(client.id, now);
     this.#deps.setups.forget(client.id);
     this.#nextExpiry = 'dirty';
   }
@@ -205,9 +213,10 @@ export class Access {
     const { id, ipv4, ipv6 } = terms;
     const known = this.clients.get(id);
     if (known?.addresses.ipv4 === ipv4 && known.addresses.ipv6 === ipv6) return known;
-    if (known) this.#forget(known, 'client-replaced');
+    if (known) this.#forget(known, 'client-replaced', now);
     const client = new ClientPeer(id, { ipv4, ipv6 }, this.#deps.wide, now);
     this.clients.add(client);
+    client.flows = this.#deps.tracker.open(client);
     return client;
   }
 

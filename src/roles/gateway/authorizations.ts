@@ -16,6 +16,7 @@ import { RoutingTable } from '../../proto/filter/routing-table.ts';
 import { Rules } from '../../proto/filter/rules.ts';
 import { isProxyWords } from '../../wire/control/address-plan.ts';
 import { DomainPattern } from '../../wire/dns/pattern.ts';
+import type { IngestToken } from '../../wire/portal/ingest-token.ts';
 import type { GatewayResource } from '../../wire/portal/resources.ts';
 import type { Translation, Translations } from './translations.ts';
 
@@ -26,6 +27,8 @@ export interface Authorization {
   readonly rules: Rules;
   /** Of a DNS resource; `undefined` if the pattern is invalid: it covers nothing. */
   readonly pattern: DomainPattern | undefined;
+  /** What the portal wants to be told with flows of this authorization. */
+  readonly token: IngestToken | undefined;
 }
 
 export class Authorizations {
@@ -59,10 +62,14 @@ export class Authorizations {
   allow(
     resource: GatewayResource,
     expiresAt: Instant | undefined,
+    token?: IngestToken,
   ): 'created' | 'updated' | 'type-changed' {
     const known = this.#resources.get(resource.id);
     if (known && known.resource.type !== resource.type) return 'type-changed';
-    const authorization = known ? withFilters(known, resource) : authorizationOf(resource);
+    const authorization = {
+      ...(known ? withFilters(known, resource) : authorizationOf(resource)),
+      token,
+    };
     this.#resources.set(resource.id, authorization, expiresAt);
     this.#route(resource.id, authorization);
     if (!known && resource.type === 'internet') this.#internetCount++;
@@ -139,6 +146,20 @@ export class Authorizations {
     return route.rules.allows(flow.transport, flow.port) ? 'allowed' : 'filtered';
   }
 
+  /** What allows a packet that `classify` allows. Cold. */
+  findOwner(
+    address: { readonly family: IpFamily; readonly words: Int32Array; readonly index: number },
+    flow: { readonly transport: number; readonly port: number },
+  ): { readonly id: ResourceId; readonly authorization: Authorization } | undefined {
+    if (this.#internetCount > 0 && !isProxyWords(address.words, address.index)) {
+      for (const [id, authorization] of this.#resources.entries())
+        if (authorization.resource.type === 'internet') return { id, authorization };
+    }
+    const id = this.#routes.find(address, flow.transport, flow.port)?.resourceId;
+    const authorization = id === undefined ? undefined : this.#resources.get(id);
+    return id === undefined || !authorization ? undefined : { id, authorization };
+  }
+
   /** Adds or replaces the routes of one resource. */
   #route(resourceId: ResourceId, authorization: Authorization): void {
     const { rules } = authorization;
@@ -170,6 +191,7 @@ function authorizationOf(resource: GatewayResource): Authorization {
     resource,
     rules: new Rules(resource.type === 'internet' ? [] : resource.filters),
     pattern: resource.type === 'dns' ? DomainPattern.parse(resource.address) : undefined,
+    token: undefined,
   };
 }
 

@@ -30,6 +30,7 @@ import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
 import { Authorizations, type PolicyAnswer } from './authorizations.ts';
 import type { Decision } from './decisions.ts';
+import type { ClientFlows, FlowClient, FlowOwner } from './flows/client-flows.ts';
 import type { GatewayWide } from './gateway-wide.ts';
 import { IcmpErrors } from './icmp-errors.ts';
 import { isAddressOf } from './own-address.ts';
@@ -69,7 +70,7 @@ export interface ClientAddresses {
   readonly ipv6: IpAddress;
 }
 
-export class ClientPeer {
+export class ClientPeer implements FlowClient {
   readonly id: ClientId;
   readonly peer: PeerId;
   readonly addresses: ClientAddresses;
@@ -85,6 +86,8 @@ export class ClientPeer {
   maxPacket: number = MAX_PACKET_LENGTH;
   /** The session of the packet that was last allowed, -1: none. For whoever counts. */
   lastSession = -1;
+  /** `undefined`: nobody wants to know. */
+  flows: ClientFlows | undefined;
   readonly #wide: GatewayWide;
   /** The client's tunnel IPv4 (0-3) and IPv6 (4-7). */
   readonly #own = new Int32Array(8);
@@ -98,6 +101,7 @@ export class ClientPeer {
     this.peer = peerId(id);
     this.addresses = addresses;
     this.#wide = wide;
+    this.flows = undefined;
     this.translations = new Translations(wide.nextSeed());
     this.nat = new NatTable(wide.nextSeed());
     this.authorizations = new Authorizations(this.translations);
@@ -113,6 +117,18 @@ export class ClientPeer {
         this.#isKnownToPass(session, about) ||
         this.#classify(about, SOURCE_WORDS, about.sourcePort) === 'allowed',
     });
+  }
+
+  /** Who answers for the packets of a session, for the flow tracker. Cold. */
+  resourceOf(session: number, packet: ParsedPacket, port: number): FlowOwner | undefined {
+    const words = this.nat.rows;
+    const index = this.nat.insideOf(session);
+    const family = packet.version === 4 ? 4 : 6;
+    const { transport } = packet;
+    const owner = this.authorizations.findOwner({ family, words, index }, { transport, port });
+    const token = owner?.authorization.token;
+    if (!owner || !token) return undefined;
+    return { resource: owner.id, token, domain: this.translations.find(words, index)?.name };
   }
 
   /** To be called after every change of authorizations or translations. */

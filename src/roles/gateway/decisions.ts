@@ -69,4 +69,6 @@ export type GatewayCount =
   /** Loopback, link-local, tunnel and other addresses that no name may lead to. */
   | 'domain-addresses-refused'
   | 'nat-resets'
+  /** A client has too many flows at once. */
+  | 'flows-not-tracked'
   | 'authorizations-without-relay';

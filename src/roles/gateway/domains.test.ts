@@ -181,7 +181,9 @@ describe('mapping', () => {
     authorizations.allow(dns('r', '**.test'), undefined);
     const proxyOf = (i: number): string => `100.96.${i >> 8}.${i & 255}`;
     for (let i = 0; i <= MAX_TRANSLATIONS; i++) {
-      const mapping = { resource: resourceId('r'), key: `d${i}.test`, proxies: [ip(proxyOf(i))] };
+      const domain = `d${i}.test`;
+      const proxies = [ip(proxyOf(i))];
+      const mapping = { resource: resourceId('r'), key: domain, domain, proxies };
       authorizations.removeRoutes(translations.map(mapping, [], instant(i)));
       authorizations.addRoutes(
         [translations.get(ip(proxyOf(i)))].filter((entry) => entry !== undefined),

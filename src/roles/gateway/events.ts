@@ -7,6 +7,7 @@ import type { Path } from '../../link/outbound/path.ts';
 import type { FlowLogConfig } from '../../wire/portal/common.ts';
 import type { GatewayOutbound } from '../../wire/portal/gateway-messages.ts';
 import type { GatewayResource } from '../../wire/portal/resources.ts';
+import type { FlowEvent } from './flows/flow-record.ts';
 import type { TunnelAddresses } from './gateway-wide.ts';
 
 export type RevocationReason =
@@ -24,6 +25,7 @@ export type RevocationReason =
   | 'shut-down';
 
 export type GatewayEvent =
+  | FlowEvent
   | { readonly kind: 'send-to-portal'; readonly message: GatewayOutbound }
   /** To be answered with `handleResolved`. */
   | { readonly kind: 'resolve'; readonly queryId: number; readonly domain: string }

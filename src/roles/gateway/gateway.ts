@@ -36,6 +36,7 @@ import { ControlPackets } from './control-packets.ts';
 import type { GatewayCount } from './decisions.ts';
 import { DomainSetups } from './domain-setups.ts';
 import type { GatewayEvent, ResolveResult } from './events.ts';
+import { FlowTracker } from './flows/flow-tracker.ts';
 import { GatewayWide } from './gateway-wide.ts';
 import type { GatewayLink } from './link.ts';
 import type { PacketSettings } from './packet-settings.ts';
@@ -61,6 +62,7 @@ export class Gateway implements TunnelRole {
   readonly #wide: GatewayWide;
   readonly #setups = new DomainSetups();
   readonly #access: Access;
+  readonly #tracker: FlowTracker;
   readonly #control: ControlPackets;
   readonly #traffic: Traffic;
   readonly #candidates = new CandidateOutbox();
@@ -77,9 +79,13 @@ export class Gateway implements TunnelRole {
     this.#log = log;
     const wide = new GatewayWide(deps.crypto, deps.specialNetworks, deps.packets);
     this.#wide = wide;
-    this.#access = new Access({ wide, link, setups, wallClock, log, events }, now);
-    const access = this.#access;
     const { counts } = this;
+    const nextSeed = (): number => wide.nextSeed();
+    const noteFull = (): void => counts.add('flows-not-tracked');
+    this.#tracker = new FlowTracker({ events, nextSeed, noteFull }, now);
+    const tracker = this.#tracker;
+    this.#access = new Access({ wide, link, setups, tracker, wallClock, log, events }, now);
+    const access = this.#access;
     this.#control = new ControlPackets({ wide, access, link, setups, counts, log, events });
     this.#traffic = new Traffic({
       link,
@@ -115,6 +121,7 @@ export class Gateway implements TunnelRole {
     this.#link.handleTimeout(now);
     this.#access.handleTimeout(now);
     this.#control.handleTimeout(now);
+    this.#tracker.handleTimeout(now);
     if (this.#relayRequest.handleTimeout(now)) this.#send({ event: 'no_relays', payload: {} });
     this.#drainLink(now);
   }
@@ -195,6 +202,15 @@ export class Gateway implements TunnelRole {
     this.#access.handleWallClock(unixNow, now);
   }
 
+  /**
+   * Whether flows are wanted as events (operations 4.1 step 2). Off: no new ones; those that are open still end, and every
+   * packet counts for them.
+   */
+  trackFlows(isWanted: boolean): void {
+    this.#tracker.setRecording(isWanted);
+    if (isWanted) this.#access.openFlows();
+  }
+
   /** Addresses of the host: candidates of our own, and out of reach for Internet resources. */
   setLocalAddresses(addresses: readonly Endpoint[], now: Instant): void {
     this.#wide.setHostAddresses(addresses.map(({ address }) => address));
@@ -212,7 +228,7 @@ export class Gateway implements TunnelRole {
   /** Forgets all clients and says goodbye to them; then only `pollTransmit` has something to say. */
   shutDown(now: Instant): void {
     this.#isShutDown = true;
-    this.#access.shutDown();
+    this.#access.shutDown(now);
     this.#link.closeAll(writeControlPacket({ kind: 'goodbye' }), now);
     this.#link.releaseRelays(now);
     this.#drainLink(now);
@@ -237,6 +253,7 @@ export class Gateway implements TunnelRole {
     return earliest(
       this.#link.pollTimeout(),
       this.#access.pollTimeout(),
+      this.#tracker.pollTimeout(),
       this.#setups.pollTimeout(),
       this.#relayRequest.pollTimeout(),
     );

@@ -26,6 +26,7 @@ import { parseFragment, splitPacket } from '../../wire/ip/fragment.ts';
 import { writeIcmpError } from '../../wire/ip/icmp-error.ts';
 import { DESTINATION_WORDS, ParsedPacket, parsePacket } from '../../wire/ip/parsed-packet.ts';
 import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
+import { countSuperPacket, countTunPacket, countWhole } from './accounting.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { Clients } from './clients.ts';
 import type { ControlPackets } from './control-packets.ts';
@@ -82,10 +83,7 @@ export class Traffic {
       if (!client) continue;
       mergeEcn(view, this.#packet, int32At(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = VERDICT.forward;
-      client.traffic.noteToResource(
-        int32At(rows, row + SUPER.length),
-        int32At(rows, row + SUPER.segments),
-      );
+      countSuperPacket(client, this.#packet, batch, row, now);
     }
   }
 
@@ -101,7 +99,7 @@ export class Traffic {
     this.#serving = undefined;
     if (!client) return;
     mergeEcn(view, this.#packet, ecn);
-    if (this.#pushToTun(bytes)) client.traffic.noteToResource(bytes.length, 1);
+    if (this.#pushToTun(bytes)) countWhole(client, this.#packet, bytes, 'to-resource', now);
   }
 
   handleTunPackets(batch: TunBatch, now: Instant): void {
@@ -133,8 +131,9 @@ export class Traffic {
       const slot = this.#link.sendSlot(client.peer, now);
       rows[row + TUN_PACKET.slot] = slot;
       rows[row + TUN_PACKET.ecn] = ecn;
-      client.traffic.noteToClient(int32At(rows, row + TUN_PACKET.length), 1);
-      if (slot < 0) this.#sendAlone(client, batch, i, now);
+      if (slot >= 0 || this.#sendAlone(client, batch, i, now))
+        countTunPacket(client, packet, batch, row, now);
+      else this.dropsToClient.add('not-connected');
     }
   }
 
@@ -193,7 +192,7 @@ export class Traffic {
     if (!this.#admit(parsed, bytes, view, peer, now)) return;
     mergeEcn(view, this.#packet, ecn);
     this.#counts.add('packets-reassembled');
-    client.traffic.noteToResource(bytes.length, 1);
+    countWhole(client, this.#packet, bytes, 'to-resource', now);
     for (const part of splitPacket(bytes, identification, largest)) this.#pushToTun(part);
   }
 
@@ -213,11 +212,11 @@ export class Traffic {
     if (decision !== 'forward') return this.#sendOrDrop(client, decision, now);
     this.#counts.add('packets-reassembled');
     const ecn = ecnOf(view, this.#packet);
-    for (const part of splitPacket(bytes, identification, Math.min(largest, client.maxPacket))) {
-      if (wasTaken(this.#link.sendPacket(client.peer, part, ecn, now))) {
-        client.traffic.noteToClient(part.length, 1);
-      } else this.dropsToClient.add('not-connected');
-    }
+    let isSent = true;
+    for (const part of splitPacket(bytes, identification, Math.min(largest, client.maxPacket)))
+      isSent &&= wasTaken(this.#link.sendPacket(client.peer, part, ecn, now));
+    if (isSent) countWhole(client, this.#packet, bytes, 'to-client', now);
+    else this.dropsToClient.add('not-connected');
   }
 
   #pushToTun(bytes: Uint8Array): boolean {
@@ -268,13 +267,11 @@ export class Traffic {
   }
 
   /** Without a key slot a single packet goes through the link, which may know a way; a GSO packet cannot. */
-  #sendAlone(client: ClientPeer, batch: TunBatch, index: number, now: Instant): void {
+  #sendAlone(client: ClientPeer, batch: TunBatch, index: number, now: Instant): boolean {
     const isGso = int32At(batch.packets, index * TUN_PACKET.stride + TUN_PACKET.gsoType) !== 0;
     const copy = isGso ? undefined : copyTunPacket(batch, index, this.#packet);
     const ecn = ecnOf(batch.view, this.#packet);
-    if (!copy || !wasTaken(this.#link.sendPacket(client.peer, copy, ecn, now))) {
-      this.dropsToClient.add('not-connected');
-    }
+    return copy !== undefined && wasTaken(this.#link.sendPacket(client.peer, copy, ecn, now));
   }
 }
 

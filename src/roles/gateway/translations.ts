@@ -19,6 +19,8 @@ export interface Translation {
   readonly proxy: IpAddress;
   /** Folded by `dnsKey`. */
   readonly domain: string;
+  /** The domain as the client wrote it last. */
+  readonly name: string;
   readonly resources: ReadonlySet<ResourceId>;
   /** `undefined`: the domain has no address of this family. */
   readonly real: IpAddress | undefined;
@@ -30,6 +32,7 @@ export interface Translation {
 export interface Mapping {
   readonly resource: ResourceId;
   readonly key: string;
+  readonly domain: string;
   readonly proxies: readonly IpAddress[];
 }
 
@@ -39,6 +42,7 @@ interface Domain {
 }
 
 interface MutableTranslation extends Translation {
+  name: string;
   readonly resources: Set<ResourceId>;
   real: IpAddress | undefined;
 }
@@ -108,7 +112,7 @@ export class Translations {
    * other domains that had to make room.
    */
   map(
-    { resource, key, proxies }: Mapping,
+    { resource, key, domain: name, proxies }: Mapping,
     addresses: readonly IpAddress[],
     now: Instant,
   ): readonly Translation[] {
@@ -122,6 +126,7 @@ export class Translations {
       for (const [i, proxy] of ours.entries()) {
         const entry = this.#entryOf(proxy, key);
         entry.resources.add(resource);
+        entry.name = name;
         entry.real = real[i % Math.max(1, real.length)];
         if (entry.real !== undefined) this.#noteReal(entry, entry.real);
         domain.proxies.add(proxy);
@@ -144,7 +149,14 @@ export class Translations {
     const found = known < 0 ? undefined : this.#entries[known];
     if (found) return found;
     const realWords = new Int32Array(4);
-    const entry = { proxy, domain, resources: new Set<ResourceId>(), real: undefined, realWords };
+    const entry = {
+      proxy,
+      domain,
+      name: domain,
+      resources: new Set<ResourceId>(),
+      real: undefined,
+      realWords,
+    };
     const index = this.#freeEntries.pop() ?? this.#entries.length;
     this.#entries[index] = entry;
     this.#byWords.set(this.#probe, 0, 0, index);
