@@ -180,17 +180,18 @@ static void describe_tun(const struct tun *tun, int32_t *info) {
   info[1] = tun->can_segment_udp;
 }
 
-// tunOpen(name, info): handle or a negative errno. info: TCP super-packets, UDP super-packets
+// tunOpen(name, info, largest packet or 0): handle or a negative errno. info: TCP super-packets, UDP super-packets
 static napi_value open_tun(napi_env env, napi_callback_info callback) {
   struct arguments a = get_arguments(env, callback);
   char name[TUN_NAME_LENGTH] = {0};
   argument_text(&a, 0, name, sizeof name);
   int32_t *info = argument_array(&a, 1, napi_int32_array, 2, NULL);
+  uint32_t largest_packet = argument_uint(&a, 2);
   struct handle *handle = new_handle(&a, KIND_TUN);
   if (!handle) return NULL;
   handle->tun.fd = -1;
   napi_value value = handle_value(&a, handle);
-  int error = tun_open(&handle->tun, name);
+  int error = tun_open(&handle->tun, name, largest_packet);
   if (error != 0) return int_value(env, error);
   describe_tun(&handle->tun, info);
   return value;

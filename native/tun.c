@@ -32,7 +32,8 @@ enum {
   MAX_CHAIN = 64,             // datagrams of one gathered super-packet
 };
 
-int tun_open(struct tun *tun, const char *name) {
+int tun_open(struct tun *tun, const char *name, size_t largest_packet) {
+  tun->largest_packet = largest_packet != 0 ? largest_packet : MAX_INNER_PACKET;
   tun->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (tun->fd < 0) return -errno;
   struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
@@ -54,7 +55,8 @@ int tun_open(struct tun *tun, const char *name) {
 int tun_pair(struct tun *first, struct tun *second, bool can_segment_tcp, bool can_segment_udp) {
   int descriptors[2] = {-1, -1};
   int result = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, descriptors) < 0 ? -errno : 0;
-  struct tun tun = {.can_segment_tcp = can_segment_tcp, .can_segment_udp = can_segment_udp};
+  struct tun tun = {
+      .largest_packet = MAX_INNER_PACKET, .can_segment_tcp = can_segment_tcp, .can_segment_udp = can_segment_udp};
   *first = *second = tun;
   first->fd = descriptors[0];
   second->fd = descriptors[1];
@@ -141,7 +143,7 @@ int32_t tun_read(struct tun *tun, struct tun_batch *batch) {
       count(TUN_READ_MALFORMED, 1);
       continue;
     }
-    if (row[TUN_GSO_TYPE] == GSO_TYPE_NONE && length > MAX_INNER_PACKET) {
+    if (row[TUN_GSO_TYPE] == GSO_TYPE_NONE && length > tun->largest_packet) {
       count(TUN_READ_OVERSIZED, 1);
       continue;
     }

@@ -8,13 +8,14 @@ enum { TUN_NAME_LENGTH = 16, VIRTIO_HEADER = 10 };
 
 struct tun {
   int fd;
+  size_t largest_packet;  // longer ones that are not to be segmented are dropped when read
   char name[TUN_NAME_LENGTH];
   bool can_segment_tcp;  // the kernel takes and gives TCP super-packets
   bool can_segment_udp;
 };
 
-// 0 or a negative errno.
-int tun_open(struct tun *tun, const char *name);
+// 0 or a negative errno. `largest_packet` 0: the MTU of the tunnel.
+int tun_open(struct tun *tun, const char *name, size_t largest_packet);
 // Two stand-ins that read what the other writes, for tests.
 int tun_pair(struct tun *first, struct tun *second, bool can_segment_tcp, bool can_segment_udp);
 void tun_close(struct tun *tun);

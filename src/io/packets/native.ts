@@ -96,7 +96,7 @@ export interface NativeAddon {
   ): number;
   senderSend(sender: SenderHandle, route: Int32Array, payload: Uint8Array): number;
   senderFlush(sender: SenderHandle): number;
-  tunOpen(name: string, info: Int32Array): TunHandle | number;
+  tunOpen(name: string, info: Int32Array, largestPacket: number): TunHandle | number;
   tunPair(offloads: number): readonly [TunHandle, TunHandle] | number;
   tunRead(tun: TunHandle, batch: TunBatchHandle): number;
   tunWrite(tun: TunHandle, batch: ReceiveBatchHandle, superCount: number): void;

@@ -45,10 +45,13 @@ export class TunDevice {
     this.offloads = offloads;
   }
 
-  /** Creates the interface. Throws `TunError`. */
-  static open(name: string = DEFAULT_TUN_NAME): TunDevice {
+  /**
+   * Creates the interface. Throws `TunError`. What the kernel sends that is longer than `largestPacket` (0: the tunnel's MTU) and not to be
+   * segmented is dropped and counted.
+   */
+  static open(name: string = DEFAULT_TUN_NAME, largestPacket = 0): TunDevice {
     const info = new Int32Array(2);
-    const result = native().tunOpen(name, info);
+    const result = native().tunOpen(name, info, largestPacket);
     if (typeof result === 'number') {
       throw new TunError(`cannot create the TUN interface ${name}`, errnoName(result));
     }

@@ -63,14 +63,18 @@ export function sealBatch(
   return { datagrams, drops };
 }
 
-/** The complete packets that one row of a TUN batch stands for. */
-export function segmentTunPacket(batch: TunBatch, row: number): Uint8Array[] | SealDrop {
+/** The complete packets that one row of a TUN batch stands for, none longer than `largestPacket`. */
+export function segmentTunPacket(
+  batch: TunBatch,
+  row: number,
+  largestPacket: number = MAX_INNER_PACKET,
+): Uint8Array[] | SealDrop {
   const { packets: rows } = batch;
   const offset = at(rows, row + TUN_PACKET.offset);
   const length = at(rows, row + TUN_PACKET.length);
   const packet = batch.slab.slice(offset, offset + length);
   if (at(rows, row + TUN_PACKET.gsoType) === GSO_TYPE.none) {
-    if (length > MAX_INNER_PACKET) return 'oversized';
+    if (length > largestPacket) return 'oversized';
     const isOpen = (at(rows, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) !== 0;
     const start = at(rows, row + TUN_PACKET.checksumStart);
     const isComplete =
@@ -83,7 +87,7 @@ export function segmentTunPacket(batch: TunBatch, row: number): Uint8Array[] | S
   const protocol = at(rows, row + TUN_PACKET.gsoType) === GSO_TYPE.udp ? UDP : TCP;
   const smallest = ipHeader + (protocol === UDP ? 8 : 20);
   if (segment <= 0 || headers < smallest || ipHeader < 20 || headers >= length) return 'malformed';
-  if (Math.min(length, headers + segment) > MAX_INNER_PACKET) return 'oversized';
+  if (Math.min(length, headers + segment) > largestPacket) return 'oversized';
   const payloads: Uint8Array[] = [];
   for (let start = headers; start < length; start += segment) {
     payloads.push(packet.subarray(start, Math.min(length, start + segment)));
