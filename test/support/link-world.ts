@@ -6,6 +6,7 @@ import {
   addressFromWords,
   type Endpoint,
   endpoint,
+  familyOf,
   writeAddressWords,
 } from '../../src/base/address.ts';
 import { createReceiveBatch, PATH, type ReceiveBatch, RUN, SUPER } from '../../src/base/batch.ts';
@@ -24,6 +25,7 @@ import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
 import { RelayMachine } from './relay-machine.ts';
 import {
   type Datagram,
+  type DatagramNetwork,
   ep,
   type Nat,
   type NatConfig,
@@ -39,6 +41,8 @@ const MAX_STEPS_PER_INSTANT = 2_000;
 
 export interface PeerOptions extends Partial<NodeConfig> {
   readonly host: string;
+  /** In the other family. */
+  readonly hostAlso?: string;
   readonly nat?: Nat;
   readonly seed?: number;
   /** Announce the host's address as an interface address; true if absent. */
@@ -65,13 +69,15 @@ export class LinkPeer implements Participant {
   /** Inner packets, by either path. */
   readonly packets: Uint8Array[] = [];
   host: Endpoint;
-  readonly #network: VirtualNetwork;
+  readonly #hostAlso: Endpoint | undefined;
+  readonly #network: DatagramNetwork;
   readonly #nat: Nat | undefined;
   readonly #batch: ReceiveBatch = createReceiveBatch(65_536, 8, 128);
 
-  constructor(network: VirtualNetwork, role: 'client' | 'gateway', options: PeerOptions) {
+  constructor(network: DatagramNetwork, role: 'client' | 'gateway', options: PeerOptions) {
     this.#network = network;
     this.host = ep(options.host);
+    this.#hostAlso = options.hostAlso === undefined ? undefined : ep(options.hostAlso);
     this.#nat = options.nat;
     const crypto = createSeededCrypto(options.seed ?? (role === 'client' ? 1 : 2));
     this.aead = new PlainAead(crypto, 64);
@@ -87,7 +93,7 @@ export class LinkPeer implements Participant {
       network.now,
     );
     this.#attach();
-    if (options.knowsHost ?? true) this.node.setLocalAddresses([this.host], network.now);
+    if (options.knowsHost ?? true) this.node.setLocalAddresses(this.#hosts, network.now);
   }
 
   /** New sockets on another port, as after a change of networks. */
@@ -145,9 +151,11 @@ export class LinkPeer implements Participant {
   drain(now: Instant): void {
     const { node } = this;
     for (let out = node.pollTransmit(); out; out = node.pollTransmit()) {
-      const { source = this.host, destination, payload } = out;
+      const { destination, payload } = out;
+      const source = out.source ?? this.#sourceTo(destination);
       // A datagram leaves only from an address that the host has.
-      if (source.key === this.host.key) this.#network.send({ source, destination, payload });
+      const isOwn = this.#hosts.some(({ key }) => key === source.key);
+      if (isOwn) this.#network.send({ source, destination, payload });
     }
     for (let packet = node.pollPacket(); packet; packet = node.pollPacket()) {
       this.packets.push(packet.bytes);
@@ -183,16 +191,27 @@ export class LinkPeer implements Participant {
     );
     const channel = at(paths, row + PATH.channel);
     const payload = channel === 0 ? datagram : writeChannelData(channel, datagram);
-    this.#network.send({ source: this.host, destination, payload });
+    this.#network.send({ source: this.#sourceTo(destination), destination, payload });
+  }
+
+  get #hosts(): readonly Endpoint[] {
+    return this.#hostAlso ? [this.host, this.#hostAlso] : [this.host];
+  }
+
+  #sourceTo({ address }: Endpoint): Endpoint {
+    const family = familyOf(address);
+    return this.#hosts.find((own) => familyOf(own.address) === family) ?? this.host;
   }
 
   #attach(): void {
-    this.#network.attach(this.host, this.#nat, (datagram, now) => this.receive([datagram], now));
+    for (const host of this.#hosts) {
+      this.#network.attach(host, this.#nat, (datagram, now) => this.receive([datagram], now));
+    }
   }
 }
 
-export class LinkWorld {
-  readonly network: VirtualNetwork;
+export class LinkWorld<N extends DatagramNetwork = VirtualNetwork> {
+  readonly network: N;
   readonly client: LinkPeer;
   readonly gateway: LinkPeer;
   /** How long the portal takes. */
@@ -206,7 +225,7 @@ export class LinkWorld {
   readonly #mail: { readonly at: Instant; readonly deliver: (now: Instant) => void }[] = [];
   #seen = { client: 0, gateway: 0 };
 
-  constructor(network: VirtualNetwork, client: PeerOptions, gateway: PeerOptions) {
+  constructor(network: N, client: PeerOptions, gateway: PeerOptions) {
     this.network = network;
     this.client = new LinkPeer(network, 'client', client);
     this.gateway = new LinkPeer(network, 'gateway', gateway);

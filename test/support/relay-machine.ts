@@ -5,6 +5,8 @@ import {
   addressFromWords,
   type Endpoint,
   endpoint,
+  familyOf,
+  type IpAddress,
   writeAddressWords,
 } from '../../src/base/address.ts';
 import { createReceiveBatch, PATH, RUN } from '../../src/base/batch.ts';
@@ -21,7 +23,7 @@ import { createForwardBatch, FORWARD } from '../../src/proto/turn/server/forward
 import { TurnServer } from '../../src/proto/turn/server/server.ts';
 import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
 import type { Participant } from './link-world.ts';
-import { type Datagram, ep, type VirtualNetwork } from './virtual-network.ts';
+import { type Datagram, type DatagramNetwork, ep } from './virtual-network.ts';
 
 const STAMP_SECRET = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff';
 const EXPIRY = '1999999999';
@@ -29,20 +31,23 @@ const EXPIRY = '1999999999';
 export class RelayMachine implements Participant {
   readonly server: TurnServer;
   readonly listen: Endpoint;
+  /** In the other family. */
+  readonly listenAlso: Endpoint | undefined;
   /** Payloads it forwarded to peers and to clients. */
   forwardedCount = 0;
-  readonly #network: VirtualNetwork;
+  readonly #network: DatagramNetwork;
   readonly #crypto = createSeededCrypto(9);
   readonly #sockets = new Map<number, Endpoint>();
   readonly #batch = createReceiveBatch(65_536, 1, 1);
   readonly #out = createForwardBatch(64);
 
-  constructor(network: VirtualNetwork, listen: string) {
+  constructor(network: DatagramNetwork, listen: string, listenAlso?: string) {
     this.#network = network;
     this.listen = ep(listen);
+    this.listenAlso = listenAlso === undefined ? undefined : ep(listenAlso);
     this.server = new TurnServer(
       {
-        publicAddresses: [this.listen.address],
+        publicAddresses: this.#listening.map(({ address }) => address),
         ports: { lowest: 49_152, highest: 65_535 },
         software: 'firezone-relay; rev=xxxxxxxx',
         stampSecret: STAMP_SECRET,
@@ -55,14 +60,16 @@ export class RelayMachine implements Participant {
         log: SILENT_LOG,
       },
     );
-    this.#open(listenSocket(4), this.listen);
+    for (const listening of this.#listening) {
+      this.#open(listenSocket(familyOf(listening.address)), listening);
+    }
   }
 
   /** What the portal tells of it; each salt is another user. */
   info(id: string, salt: string): RelayInfo {
     return {
       id: relayId(id),
-      addresses: [this.listen],
+      addresses: this.#listening,
       username: `${EXPIRY}:${salt}`,
       password: relayPassword(EXPIRY, STAMP_SECRET, salt, this.#crypto),
       realm: 'firezone',
@@ -89,7 +96,7 @@ export class RelayMachine implements Participant {
       for (const family of command.families) {
         const socket = relaySocket(command.allocation, family);
         if (command.kind === 'open-sockets') {
-          this.#open(socket, endpoint(this.listen.address, command.port));
+          this.#open(socket, endpoint(this.#addressOf(family), command.port));
         } else {
           const open = this.#sockets.get(socket);
           if (open) this.#network.detach(open);
@@ -103,6 +110,15 @@ export class RelayMachine implements Participant {
       const source = this.#sockets.get(out.socket) ?? this.listen;
       this.#network.send({ source, destination, payload });
     }
+  }
+
+  get #listening(): readonly Endpoint[] {
+    return this.listenAlso ? [this.listen, this.listenAlso] : [this.listen];
+  }
+
+  #addressOf(family: 4 | 6): IpAddress {
+    const own = this.#listening.find(({ address }) => familyOf(address) === family);
+    return (own ?? this.listen).address;
   }
 
   #open(socket: number, address: Endpoint): void {

@@ -39,6 +39,17 @@ export interface Datagram {
 
 export type Receiver = (datagram: Datagram, now: Instant) => void;
 
+/** What machines need of a network, and what moves its time; `test/sim/matrix` has one with routers. */
+export interface DatagramNetwork {
+  now: Instant;
+  isDelivered: (datagram: Datagram) => boolean;
+  attach(host: Endpoint, nat: Nat | undefined, receive: Receiver): void;
+  detach(host: Endpoint): void;
+  send(datagram: Datagram): void;
+  nextArrival(): Instant | undefined;
+  deliver(): void;
+}
+
 export function ep(text: string): Endpoint {
   const parsed = parseEndpoint(text);
   if (!parsed) throw new Error(`not an endpoint: ${text}`);
@@ -86,7 +97,7 @@ export class Nat {
   }
 }
 
-export class VirtualNetwork {
+export class VirtualNetwork implements DatagramNetwork {
   now: Instant = instant(0);
   latencyMs = 10;
   /** Everything that was sent, before any NAT; with the time. */

@@ -1,0 +1,86 @@
+// The NAT matrix: every position of a client with every position of a gateway. Direct wherever hole punching can do it, relayed wherever a relay can be
+// reached, and never later than the bound. The golden table shows what comes out, so that a change of it is seen: `npm run golden` writes it anew.
+
+import { beforeAll, describe, expect, test } from 'vitest';
+import { isDirectPossible } from './hole-punching.ts';
+import {
+  matrixWorld,
+  measure,
+  type Outcome,
+  type PathKind,
+  ROUND_TRIP_MS,
+} from './matrix-world.ts';
+import { POSITIONS, type Position } from './positions.ts';
+
+interface Cell {
+  readonly client: Position;
+  readonly gateway: Position;
+  readonly outcome: Outcome;
+}
+
+/** To the gateway and back by the portal, a check and its answer, a handshake, the packet and its answer; and the same again. */
+const LATEST_MS = 12 * ROUND_TRIP_MS;
+
+function isOnline({ ipv4, hasIpv6 = false }: Position): boolean {
+  return ipv4 !== undefined || hasIpv6;
+}
+
+function expectedKind(client: Position, gateway: Position): PathKind {
+  if (!isOnline(client) || !isOnline(gateway)) return 'none';
+  return isDirectPossible(client, gateway) ? 'direct' : 'relayed';
+}
+
+describe('connectivity 11.16: at every pair of positions', () => {
+  let cells: readonly Cell[] = [];
+
+  beforeAll(() => {
+    cells = POSITIONS.flatMap((client) =>
+      POSITIONS.map((gateway) => ({
+        client,
+        gateway,
+        outcome: measure(matrixWorld(client, gateway)),
+      })),
+    );
+  }, 120_000);
+
+  test('data goes directly where it is possible, and by a relay where not', () => {
+    const wrong = cells
+      .filter(({ client, gateway, outcome }) => outcome.kind !== expectedKind(client, gateway))
+      .map(({ client, gateway, outcome }) => `${client.name} - ${gateway.name}: ${outcome.kind}`);
+    expect(wrong).toEqual([]);
+  });
+
+  test('the first byte is there in time', () => {
+    const late = cells
+      .filter(({ outcome }) => (outcome.firstByteMs ?? 0) > LATEST_MS)
+      .map(
+        ({ client, gateway, outcome }) =>
+          `${client.name} - ${gateway.name}: ${outcome.firstByteMs}`,
+      );
+    expect(late).toEqual([]);
+  });
+
+  test('the table is as it was', async () => {
+    await expect(table(cells)).toMatchFileSnapshot('matrix.golden.md');
+  });
+});
+
+function table(all: readonly Cell[]): string {
+  const names = POSITIONS.map(({ name }) => name);
+  const row = (cellsOfRow: readonly string[]): string => `| ${cellsOfRow.join(' | ')} |`;
+  const rows = POSITIONS.map((client) => {
+    const texts = all.filter((cell) => cell.client === client).map(({ outcome }) => text(outcome));
+    return row([client.name, ...texts]);
+  });
+  return `${HEADING}\n\n${[row(['client \\ gateway', ...names]), row(['---', ...names.map(() => '---')]), ...rows].join('\n')}\n`;
+}
+
+function text({ kind, firstByteMs }: Outcome): string {
+  return kind === 'none' ? 'none' : `${kind} ${firstByteMs}`;
+}
+
+const HEADING = `# NAT matrix
+
+Kind of path, and milliseconds from the client's question to the portal until the first byte of an answer from behind the gateway, at a round trip of ${ROUND_TRIP_MS} ms between
+any two of client, gateway, relay and portal. NAT x/y: mapping x, filtering y after RFC 4787 (independent of, or by address or by address and port of, the other end).
+Written by \`npm run golden\`; \`npm test\` compares.`;
