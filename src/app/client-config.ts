@@ -29,6 +29,8 @@ export interface ClientConfig {
   readonly maxPartitionMs: number;
   readonly stateFolder: string;
   readonly activatesInternetResource: boolean;
+  /** Offer connections without ICE. */
+  readonly iceless: boolean;
 }
 
 interface Flags extends ComponentFlags {
@@ -60,10 +62,20 @@ export function addClientOptions(command: Command): () => ClientConfig {
     'use the Internet resource when offered',
     'FIREZONE_ACTIVATE_INTERNET_RESOURCE',
   );
-  return () => readConfig(command, activatesInternet());
+  const isIceOnly = addSwitch(
+    command,
+    '--no-iceless',
+    'connect by ICE only, whatever portal and gateways can do',
+    'FIREZONE_NO_ICELESS',
+  );
+  return () => ({
+    ...readConfig(command),
+    activatesInternetResource: activatesInternet(),
+    iceless: !isIceOnly(),
+  });
 }
 
-function readConfig(command: Command, activatesInternetResource: boolean): ClientConfig {
+function readConfig(command: Command): Omit<ClientConfig, 'activatesInternetResource' | 'iceless'> {
   const flags = command.opts<Flags>();
   return {
     apiUrl: flags.apiUrl,
@@ -75,6 +87,5 @@ function readConfig(command: Command, activatesInternetResource: boolean): Clien
     logFormat: flags.logFormat,
     maxPartitionMs: flags.maxPartitionTime,
     stateFolder: flags.stateFolder,
-    activatesInternetResource,
   };
 }

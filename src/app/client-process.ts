@@ -87,6 +87,7 @@ export class ClientProcess {
       link,
       log,
       activatesInternetResource: config.activatesInternetResource,
+      iceless: config.iceless,
     });
     this.#tun = TunDevice.open(DEFAULT_TUN_NAME);
     this.#host = new ClientHost({

@@ -25,6 +25,7 @@ describe('settings of the gateway', () => {
       skipPrivilegeCheck: false,
       increaseBuffers: true,
       manageFirewall: true,
+      iceless: true,
       specialNetworks: [],
     });
   });
@@ -41,6 +42,7 @@ describe('settings of the gateway', () => {
       FIREZONE_NO_INC_BUF: 'true',
       FIREZONE_NO_FIREWALL: 'true',
       FIREZONE_NO_TELEMETRY: 'true',
+      FIREZONE_NO_ICELESS: 'true',
       FIREZONE_SPECIAL_NETWORKS: '169.254.0.0/16, fe80::/10',
     });
     expect(config).toMatchObject({
@@ -54,6 +56,7 @@ describe('settings of the gateway', () => {
       maxPartitionMs: 5_400_000,
       increaseBuffers: false,
       manageFirewall: false,
+      iceless: false,
     });
   });
 

@@ -31,10 +31,17 @@ export interface GatewayConfig {
   readonly manageFirewall: boolean;
   readonly clampMss: boolean;
   readonly mayResourcesInitiate: boolean;
+  /** Offer connections without ICE. */
+  readonly iceless: boolean;
 }
 
 /** What `addSwitch` reads. */
-type Switches = 'increaseBuffers' | 'manageFirewall' | 'clampMss' | 'mayResourcesInitiate';
+type Switches =
+  | 'increaseBuffers'
+  | 'manageFirewall'
+  | 'clampMss'
+  | 'mayResourcesInitiate'
+  | 'iceless';
 
 interface Flags extends ComponentFlags {
   readonly healthCheckAddr: Endpoint;
@@ -80,6 +87,12 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       'leave the segment size alone that TCP connections announce',
       'FIREZONE_NO_CLAMP_MSS',
     ),
+    iceless: addSwitch(
+      command,
+      '--no-iceless',
+      'connect by ICE only, whatever portal and clients can do',
+      'FIREZONE_NO_ICELESS',
+    ),
     telemetry: addSwitch(
       command,
       '--no-telemetry',
@@ -100,6 +113,7 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       increaseBuffers: !isOff.buffers(),
       manageFirewall: !isOff.firewall(),
       clampMss: !isOff.clamping(),
+      iceless: !isOff.iceless(),
       mayResourcesInitiate: mayResourcesInitiate(),
     };
   };

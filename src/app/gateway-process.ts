@@ -117,11 +117,14 @@ export class GatewayProcess {
       { crypto, random, aead, wallClock, log },
       now,
     );
-    const { specialNetworks } = config;
+    const { specialNetworks, iceless } = config;
     const { clampMss, mayResourcesInitiate } = config;
     const packets = { clampMss, mayResourcesInitiate };
     const link = this.#node;
-    this.#gateway = new Gateway({ link, crypto, wallClock, log, specialNetworks, packets }, now);
+    this.#gateway = new Gateway(
+      { link, crypto, wallClock, log, specialNetworks, packets, iceless },
+      now,
+    );
     if (config.increaseBuffers) increaseBuffers(log);
     this.#sockets = TunnelSockets.open({ port: DEFAULT_TUNNEL_PORT });
     for (const { message } of this.#sockets.problems) log.info('A family is missing', { message });

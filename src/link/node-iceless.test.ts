@@ -93,7 +93,13 @@ describe('without ICE', () => {
       const random = new SeededRandom(seed);
       world.network.isDelivered = () => random.next() > 0.2;
       // A relay whose round trip no answer has shown yet is not chosen.
-      expect(world.runUntil(() => world.authorize() !== 'no-relays', 60_000)).toBe(true);
+      const isReady = (): boolean =>
+        [world.gateway, world.client].every(({ node }) => {
+          const [relay] = node.snapshot().relays;
+          return relay?.hasAllocation === true && relay.rttMs !== undefined;
+        });
+      expect(world.runUntil(isReady, 120_000)).toBe(true);
+      world.authorize();
       for (let second = 0; second < 120; second++) {
         world.client.send(GATEWAY, REQUEST);
         world.gateway.send(CLIENT, ANSWER);

@@ -104,6 +104,7 @@ export class Access {
         presharedKey: grant.presharedKey,
         localCredentials: iceCredentials(grant.clientIceCredentials),
         remoteCredentials: iceCredentials(grant.gatewayIceCredentials),
+        useIceless: grant.useIceless,
       },
       now,
     );

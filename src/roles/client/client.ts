@@ -71,11 +71,14 @@ export interface ClientDeps {
   readonly log: Log;
   /** Whether the Internet resource is used when the portal offers it (client 2.1). */
   readonly activatesInternetResource: boolean;
+  /** Whether connections without ICE are offered to the portal; yes if absent (iceless 2). */
+  readonly iceless?: boolean;
 }
 
 export class Client {
   readonly #log: Log;
   readonly #activatesInternet: boolean;
+  readonly #iceless: boolean;
   readonly #node: ClientLink;
   readonly #resources = new ResourceTable();
   readonly #addresses = new ProxyAddressTable();
@@ -93,6 +96,7 @@ export class Client {
   constructor(deps: ClientDeps) {
     this.#log = deps.log;
     this.#activatesInternet = deps.activatesInternetResource;
+    this.#iceless = deps.iceless ?? true;
     this.#node = deps.link;
     this.#stub = new StubResolver(this.#resources, this.#addresses);
     this.#routing = new Routing(this.#resources, this.#addresses, this.#gateways);
@@ -164,7 +168,7 @@ export class Client {
   }
 
   handlePortalConnected(now: Instant): void {
-    this.#send({ event: 'set_snownet_capabilities', payload: { iceless: false } });
+    this.#send({ event: 'set_snownet_capabilities', payload: { iceless: this.#iceless } });
     for (const event of this.#candidates.connect()) this.#sendCandidates(event);
     this.#access.handlePortalConnected(now);
     this.#settle(now);

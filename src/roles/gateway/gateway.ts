@@ -53,12 +53,15 @@ export interface GatewayDeps {
   /** Special networks that names and Internet resources may lead to at this site all the same. */
   readonly specialNetworks?: readonly IpNetwork[];
   readonly packets?: Partial<PacketSettings>;
+  /** Whether connections without ICE are offered to the portal; yes if absent (iceless 2). */
+  readonly iceless?: boolean;
 }
 
 export class Gateway implements TunnelRole {
   readonly counts: Counters<GatewayCount> = new Counters();
   readonly #link: GatewayLink;
   readonly #log: Log;
+  readonly #iceless: boolean;
   readonly #wide: GatewayWide;
   readonly #setups = new DomainSetups();
   readonly #access: Access;
@@ -77,6 +80,7 @@ export class Gateway implements TunnelRole {
     const setups = this.#setups;
     this.#link = link;
     this.#log = log;
+    this.#iceless = deps.iceless ?? true;
     const wide = new GatewayWide(deps.crypto, deps.specialNetworks, deps.packets);
     this.#wide = wide;
     const { counts } = this;
@@ -126,9 +130,9 @@ export class Gateway implements TunnelRole {
     this.#drainLink(now);
   }
 
-  /** The joined channel is there (portal-protocol 7.1). This generation speaks ICE only. */
+  /** The joined channel is there (portal-protocol 7.1). */
   handlePortalConnected(_now: Instant): void {
-    this.#send({ event: 'set_snownet_capabilities', payload: { iceless: false } });
+    this.#send({ event: 'set_snownet_capabilities', payload: { iceless: this.#iceless } });
     for (const event of this.#candidates.connect()) this.#signal(event);
   }
 
@@ -293,6 +297,7 @@ export class Gateway implements TunnelRole {
         presharedKey: client.presharedKey,
         localCredentials: iceCredentials(message.gatewayIceCredentials),
         remoteCredentials: iceCredentials(message.clientIceCredentials),
+        useIceless: message.useIceless,
       },
       now,
     );

@@ -431,7 +431,7 @@ describe('the portal connection', () => {
     expect(world.events()).toEqual([
       {
         kind: 'send-to-portal',
-        message: { event: 'set_snownet_capabilities', payload: { iceless: false } },
+        message: { event: 'set_snownet_capabilities', payload: { iceless: true } },
       },
     ]);
   });

@@ -122,6 +122,7 @@ export class Admissions {
       device,
       publicKey,
       knownRelays,
+      iceless: undefined,
       gatewayId: id,
       site,
     });
@@ -136,6 +137,7 @@ export class Admissions {
       device: found.device,
       publicKey: found.publicKey,
       knownRelays: new Map(),
+      iceless: undefined,
       clientId: clientId(found.device.id),
       actor,
       shown: new Map(),

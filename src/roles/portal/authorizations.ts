@@ -29,6 +29,8 @@ export interface PendingAuthorization {
   readonly row: AuthorizationRow;
   readonly client: SessionId;
   readonly deadline: Instant;
+  /** As the gateway was told (iceless 2.3). */
+  readonly useIceless: boolean;
   /** The gateway's candidates that came before its acknowledgement (portal 14.26). */
   readonly heldCandidates: string[];
 }
@@ -59,6 +61,8 @@ export class AuthorizationBook {
   readonly #pending = new Map<string, PendingAuthorization>();
   readonly #refs = new Map<string, Ref>();
   readonly #refsOfClient = new Map<SessionId, number>();
+  /** How the two ends of a row were told to connect, by gateway and client. */
+  readonly #modes = new Map<string, boolean>();
   #nextExpiry: UnixMillis | undefined | 'unknown' = 'unknown';
 
   constructor(crypto: CryptoProvider, store: PortalStore) {
@@ -83,14 +87,17 @@ export class AuthorizationBook {
   }
 
   /** A new request, or one to replace the last for the same resource. `undefined`: the client has too many. */
-  open(row: AuthorizationRow, client: SessionId, now: Instant): string | undefined {
+  open(
+    { row, client, useIceless }: Pick<PendingAuthorization, 'row' | 'client' | 'useIceless'>,
+    now: Instant,
+  ): string | undefined {
     const count = this.#refsOfClient.get(client) ?? 0;
     if (count >= MAX_REFS_PER_CLIENT) return undefined;
     const key = pendingKey(client, row.resourceId);
     const deadline = later(now, AUTHORIZATION_TIMEOUT_MS);
     const heldCandidates = this.#pending.get(key)?.heldCandidates ?? [];
     this.#pending.delete(key);
-    this.#pending.set(key, { row, client, deadline, heldCandidates });
+    this.#pending.set(key, { row, client, deadline, useIceless, heldCandidates });
     return this.#newRef(key, row.gatewayId, client, now);
   }
 
@@ -138,6 +145,15 @@ export class AuthorizationBook {
     this.#set(row);
   }
 
+  /** Both ends know it. */
+  noteMode({ gatewayId, clientId }: AuthorizationRow, useIceless: boolean): void {
+    this.#modes.set(`${gatewayId} ${clientId}`, useIceless);
+  }
+
+  modeOf({ gatewayId, clientId }: AuthorizationRow): boolean | undefined {
+    return this.#modes.get(`${gatewayId} ${clientId}`);
+  }
+
   /** The gateway was told of the row as it is. */
   noteAnnounced(row: AuthorizationRow): void {
     this.#announced.set(rowKey(row), row.expiresAt);
@@ -154,6 +170,9 @@ export class AuthorizationBook {
     for (const row of rows) {
       this.#rows.get(row.gatewayId)?.get(row.clientId)?.delete(row.resourceId);
       this.#announced.delete(rowKey(row));
+      if (!this.hasAny(row.gatewayId, row.clientId)) {
+        this.#modes.delete(`${row.gatewayId} ${row.clientId}`);
+      }
     }
   }
 

@@ -68,15 +68,31 @@ function grant(
     grantedAt: at,
     expiresAt: state.expiryOf(rule, token, at),
   };
-  const ref = state.book.open(row, client.id, now);
+  const useIceless = negotiate(state, row, client, gateway);
+  const ref = state.book.open({ row, client: client.id, useIceless }, now);
   if (ref === undefined) return state.counters.add('too-many-requests');
   state.book.put(row);
-  announce(state, { row, resource, client, gateway }, ref);
+  announce(state, { row, resource, client, gateway, useIceless }, ref);
   state.log.info('access granted', {
     clientId: client.clientId,
     gatewayId: gateway.gatewayId,
     resourceId: resource.id,
   });
+}
+
+/**
+ * iceless 2.3: both ends and the account. One that has just come back and did not say anything yet goes on as before, so that its
+ * connections are not replaced for nothing.
+ */
+function negotiate(
+  state: PortalState,
+  row: AuthorizationRow,
+  client: ClientSession,
+  gateway: GatewaySession,
+): boolean {
+  if (!state.policy.iceless || client.iceless === false || gateway.iceless === false) return false;
+  if (client.iceless === true && gateway.iceless === true) return true;
+  return state.book.modeOf(row) === true;
 }
 
 function announce(state: PortalState, it: Grant, ref: string): void {
@@ -104,6 +120,7 @@ export function acknowledge(
   if (!it) return 'ok';
   const payload = authorizationCreated(state.views, it);
   state.outbox.toClient(it.client, { event: 'authorization_created', payload });
+  state.book.noteMode(it.row, it.useIceless);
   it.client.introduced.add(gateway.gatewayId);
   const candidates = outcome.pending.heldCandidates;
   if (candidates.length > 0) {
@@ -119,14 +136,14 @@ export function acknowledge(
 /** Both ends and the resource of a pending request, if all are still there and nothing revoked it. */
 function grantFor(
   state: PortalState,
-  { row, client: id }: PendingAuthorization,
+  { row, client: id, useIceless }: PendingAuthorization,
 ): Grant | undefined {
   const client = state.sessions.get(id);
   const gateway = state.sessions.joinedGateway(row.gatewayId);
   const resource = state.policy.resources.get(row.resourceId);
   const current = state.book.get(row.gatewayId, row.clientId, row.resourceId);
   if (client?.role !== 'client' || !gateway || !resource || !current) return undefined;
-  return { row: current, resource, client, gateway };
+  return { row: current, resource, client, gateway, useIceless };
 }
 
 /** What a gateway had not acknowledged when its link broke is asked again once it is back (portal 16.3). */
@@ -139,14 +156,15 @@ export function resendPending(state: PortalState, gateway: GatewaySession, now: 
   }
 }
 
-/** The row was changed (it ends later, for example) and its gateway should know; the client need not. */
+/** The row was changed (it ends later, for example) and its gateway should know; the client need not, so that the mode stays. */
 export function reannounce(state: PortalState, row: AuthorizationRow, now: Instant): void {
   const client = state.sessions.client(row.clientId);
   const gateway = state.sessions.joinedGateway(row.gatewayId);
   const resource = state.policy.resources.get(row.resourceId);
   if (!client || !gateway || !resource) return;
   const ref = state.book.refFor(row, client.id, now);
-  if (ref !== undefined) announce(state, { row, resource, client, gateway }, ref);
+  const useIceless = state.book.modeOf(row) ?? negotiate(state, row, client, gateway);
+  if (ref !== undefined) announce(state, { row, resource, client, gateway, useIceless }, ref);
 }
 
 /** No acknowledgement in time (portal 10.8.1 step 5). */

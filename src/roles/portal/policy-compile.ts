@@ -100,6 +100,7 @@ class Compiler {
       tokens: this.#tokens,
       dns,
       authorizationLifetimeMs: lifetime === undefined ? undefined : durationMs(lifetime),
+      iceless: this.#file.settings.iceless === true,
     };
     return { kind: 'policy', policy };
   }

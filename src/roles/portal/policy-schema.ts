@@ -101,6 +101,8 @@ export interface DnsEntry {
 export interface SettingsEntry {
   /** How long a client without an expiring token may use one authorization; absent: until it is revoked. */
   readonly authorization_lifetime?: string | undefined;
+  /** Whether clients and gateways that both can do without ICE do (iceless 2). */
+  readonly iceless?: boolean | undefined;
 }
 
 /** Strict, and a key that is not known is answered with those that are. */
@@ -232,6 +234,7 @@ const settings = section({
     .string()
     .regex(/^[1-9][0-9]{0,6}[smhd]$/, 'expected a duration such as 90s, 15m, 8h or 30d')
     .optional(),
+  iceless: z.boolean().optional(),
 });
 
 export const policyFileSchema: z.ZodType<PolicyFile> = section({

@@ -90,6 +90,8 @@ export interface Policy {
   readonly tokens: ReadonlyMap<string, TokenGrant>;
   readonly dns: DnsSettings;
   readonly authorizationLifetimeMs: number | undefined;
+  /** Clients and gateways that can do without ICE do (iceless 2). */
+  readonly iceless: boolean;
 }
 
 export const EMPTY_POLICY: Policy = {
@@ -103,6 +105,7 @@ export const EMPTY_POLICY: Policy = {
   tokens: new Map(),
   dns: { upstream: [], doh: [], searchDomain: undefined },
   authorizationLifetimeMs: undefined,
+  iceless: false,
 };
 
 /** What a rule may look at besides the actor (portal 10.7.4). */

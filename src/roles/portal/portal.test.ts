@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import {
   basePolicy,
   CANDIDATE,
+  type Party,
+  type PolicyData,
   PortalBench,
   publicKey,
   R1,
@@ -424,10 +426,79 @@ describe('messages', () => {
     expect(bench.send(bench.relay(), 'anything', {})).toEqual(unknown);
   });
 
-  test('capabilities are taken without a reply', () => {
+  test('iceless 2.2: capabilities are taken without a reply', () => {
     const bench = new PortalBench();
     const capabilities = { iceless: true, more: 1 };
     const gateway = bench.gateway();
     expect(bench.send(gateway, 'set_snownet_capabilities', capabilities)).toEqual({ kind: 'none' });
+  });
+});
+
+describe('the mode of a connection', () => {
+  const withIceless = (): PolicyData => ({ ...basePolicy(), settings: { iceless: true } });
+
+  /** What both ends are told, after they said what they can do. */
+  function modesOf(bench: PortalBench, gateway: unknown, client: unknown): [unknown, unknown] {
+    const [server, device] = [bench.gateway(), bench.client()];
+    server.take('init');
+    device.take('init');
+    if (gateway !== undefined) bench.send(server, 'set_snownet_capabilities', gateway);
+    if (client !== undefined) bench.send(device, 'set_snownet_capabilities', client);
+    return ask(bench, server, device);
+  }
+
+  function ask(bench: PortalBench, server: Party, device: Party): [unknown, unknown] {
+    bench.send(device, 'request_authorization', { resource_id: R1, connected_gateway_ids: [] });
+    const grant = server.take('create_authorization');
+    bench.send(server, 'authorization_created', { ref: grant.ref });
+    return [grant.use_iceless, device.take('authorization_created').use_iceless];
+  }
+
+  test.each([
+    [{ iceless: true }, { iceless: true }, true],
+    [{ iceless: true }, { iceless: false }, false],
+    [{ iceless: false }, { iceless: true }, false],
+    [{ iceless: true }, undefined, false],
+    [undefined, { iceless: true }, false],
+    [{ iceless: true, future: 1 }, { iceless: true }, true],
+    [{ iceless: true }, {}, false],
+    [undefined, undefined, false],
+  ])('iceless 2.3: gateway %j and client %j: %s at both ends', (gateway, client, expected) => {
+    expect(modesOf(new PortalBench(withIceless()), gateway, client)).toEqual([expected, expected]);
+  });
+
+  test('iceless 2.3: without the account it is ICE, whatever both can', () => {
+    const can = { iceless: true };
+    expect(modesOf(new PortalBench(), can, can)).toEqual([false, false]);
+  });
+
+  test('iceless 2.6: a switch of the account counts from the next authorization on', () => {
+    const bench = new PortalBench(withIceless());
+    const [server, device] = [bench.gateway(), bench.client()];
+    server.take('init');
+    device.take('init');
+    for (const party of [server, device]) {
+      bench.send(party, 'set_snownet_capabilities', { iceless: true });
+    }
+    expect(ask(bench, server, device)).toEqual([true, true]);
+    bench.setPolicy(basePolicy());
+    expect(server.events()).toEqual([]);
+    expect(ask(bench, server, device)).toEqual([false, false]);
+  });
+
+  test('a gateway that is back and has not said anything yet goes on with the mode of the pair', () => {
+    const bench = new PortalBench(withIceless());
+    const [server, device] = [bench.gateway(), bench.client()];
+    device.take('init');
+    server.take('init');
+    for (const party of [server, device]) {
+      bench.send(party, 'set_snownet_capabilities', { iceless: true });
+    }
+    ask(bench, server, device);
+    const again = bench.gateway();
+    again.take('init');
+    expect(ask(bench, again, device)).toEqual([true, true]);
+    bench.send(again, 'set_snownet_capabilities', { iceless: false });
+    expect(ask(bench, again, device)).toEqual([false, false]);
   });
 });

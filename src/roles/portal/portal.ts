@@ -266,7 +266,8 @@ export class Portal {
       case 'no_relays':
         this.#sendRelays(session);
         return NO_REPLY;
-      case 'set_snownet_capabilities': // ICE-less connections have their place here
+      case 'set_snownet_capabilities':
+        session.iceless = payload.iceless;
         return NO_REPLY;
     }
   }
@@ -293,7 +294,8 @@ export class Portal {
       case 'no_relays':
         this.#sendRelays(session);
         return NO_REPLY;
-      case 'set_snownet_capabilities': // ICE-less connections have their place here
+      case 'set_snownet_capabilities':
+        session.iceless = payload.iceless;
         return NO_REPLY;
       case 'new_client_ice_candidates': // client to client: no device pools here
       case 'invalidate_client_ice_candidates':

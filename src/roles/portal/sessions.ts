@@ -33,6 +33,8 @@ interface DeviceSession extends SessionCommon {
   readonly device: Device;
   readonly publicKey: Uint8Array;
   knownRelays: KnownRelays;
+  /** Whether it can do without ICE (iceless 2); `undefined` until it has said so after its join. */
+  iceless: boolean | undefined;
 }
 
 export interface GatewaySession extends DeviceSession {

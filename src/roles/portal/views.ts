@@ -130,6 +130,8 @@ export interface Grant {
   readonly resource: Resource;
   readonly client: ClientSession;
   readonly gateway: GatewaySession;
+  /** Both ends are told the same, or they never meet (iceless 2). */
+  readonly useIceless: boolean;
 }
 
 function secretsOf(context: ViewContext, grant: Grant): PairSecrets {
@@ -170,7 +172,7 @@ export function createAuthorization(
       firebaseInstallationId: null,
     },
     expiresAt: row.expiresAt,
-    useIceless: false,
+    useIceless: grant.useIceless,
     flowLogsIngestToken: tokenFor(context, grant, 'responder'),
     subject: subjectOf(client),
   };
@@ -190,7 +192,7 @@ export function authorizationCreated(context: ViewContext, grant: Grant): Author
     presharedKey: secrets.presharedKey,
     clientIceCredentials: secrets.clientIce,
     gatewayIceCredentials: secrets.gatewayIce,
-    useIceless: false,
+    useIceless: grant.useIceless,
     flowLogsIngestToken: tokenFor(context, grant, 'initiator'),
   };
 }
