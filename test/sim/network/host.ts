@@ -115,6 +115,17 @@ export class Host {
     return needsClat ? [...own, CLAT_ADDRESS] : own;
   }
 
+  /** Its address as a server on the Internet sees it: the outermost translator's, where there is one. */
+  get shownAddress(): IpAddress | undefined {
+    const [address] = this.addresses;
+    const own = this.interfaces.find(({ addresses }) => address && addresses.includes(address));
+    let shown = address;
+    for (let at = own?.attachment.segment; at?.router; at = at.router.outside) {
+      shown = at.router.addressShown(shown);
+    }
+    return shown;
+  }
+
   get isAsleep(): boolean {
     return this.#asleepSince !== undefined;
   }

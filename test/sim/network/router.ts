@@ -75,6 +75,11 @@ export class Router implements Uplink {
     return this.config[family === 4 ? 'ipv4' : 'ipv6'].kind === 'route';
   }
 
+  addressShown(address: IpAddress | undefined): IpAddress | undefined {
+    if (address === undefined || familyOf(address) === 6) return address;
+    return this.#nat?.address ?? this.#nat64?.address ?? address;
+  }
+
   /** Mappings of both translators. */
   get mappingCount(): number {
     return (this.#nat?.count ?? 0) + (this.#nat64?.count ?? 0);

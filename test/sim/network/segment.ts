@@ -31,6 +31,8 @@ export interface Uplink {
   outbound(datagram: Datagram, now: Instant): void;
   /** Whether addresses of that family are seen outside as they are. */
   routes(family: 4 | 6): boolean;
+  /** What an address inside looks like outside. */
+  addressShown(address: IpAddress | undefined): IpAddress | undefined;
   readonly attachment: Attachment;
 }
 
