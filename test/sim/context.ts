@@ -1,6 +1,6 @@
 // What all actors of a world share: time, the network, chance, and those who watch.
 
-import { SILENT_LOG, type Log } from '../../src/base/log.ts';
+import { type Log, SILENT_LOG } from '../../src/base/log.ts';
 import type { Instant } from '../../src/base/time.ts';
 import type { Network } from './network/network.ts';
 import type { Scheduler } from './network/scheduler.ts';
@@ -34,7 +34,11 @@ export class Watchers {
     return this.all.some(({ dropped }) => dropped !== undefined);
   }
 
-  portal(fact: PortalFact, at: Instant, wall: Parameters<NonNullable<Observer['portal']>>[2]): void {
+  portal(
+    fact: PortalFact,
+    at: Instant,
+    wall: Parameters<NonNullable<Observer['portal']>>[2],
+  ): void {
     for (const observer of this.all) observer.portal?.(fact, at, wall);
   }
 
@@ -82,7 +86,7 @@ export interface Context {
   readonly watchers: Watchers;
   readonly log: Log;
   /** A bug of the product showed: an invariant broke, or a machine wants to be called again and again. */
-  fault(rule: string, expected: string, found: string): void;
+  fault(rule: string, expected: string, found: string): never;
 }
 
 export const NO_LOG: Log = SILENT_LOG;

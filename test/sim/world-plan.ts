@@ -1,6 +1,6 @@
 // Who is in a world and how its network looks, as plain data, from a seed. The policy is the portal's own policy file. Nothing here is changed by steps.
 
-import type { PolicyFile } from '../../src/roles/portal/policy-schema.ts';
+import type { PolicyFile, ResourceEntry } from '../../src/roles/portal/policy-schema.ts';
 import type { LinkConditions } from './network/link.ts';
 import type { NatBehaviour } from './network/nat-table.ts';
 import type { OutboundRule } from './network/router.ts';
@@ -59,6 +59,8 @@ export interface NamePlan {
 
 export interface WorldPlan {
   readonly seed: number;
+  /** All that there can be; the policy begins with some. */
+  readonly resources: readonly ResourceEntry[];
   readonly policy: PolicyFile;
   readonly gateways: readonly GatewayPlan[];
   readonly clients: readonly ClientPlan[];

@@ -6,7 +6,7 @@ import type { Instant } from '../../../src/base/time.ts';
 import { type ChannelEvent, PhoenixChannel } from '../../../src/proto/phoenix/channel.ts';
 import { clientLoginUrl } from '../../../src/proto/phoenix/login-url.ts';
 import { Client, type InterfaceSettings } from '../../../src/roles/client/client.ts';
-import { dnsQuery, type DnsMessage, writeDnsMessage } from '../../../src/wire/dns/message.ts';
+import { type DnsMessage, dnsQuery, writeDnsMessage } from '../../../src/wire/dns/message.ts';
 import { DNS_CLASS } from '../../../src/wire/dns/records.ts';
 import { CLIENT_INBOUND, CLIENT_OUTBOUND } from '../../../src/wire/portal/client-messages.ts';
 import type { Context } from '../context.ts';
@@ -80,8 +80,10 @@ export class ClientProgram extends TunnelProgram<Client> implements ClientView {
     const { instance } = this;
     const [sentinel] = this.settings?.sentinels ?? [];
     if (!instance || !sentinel || this.isAsleep) return { kind: 'unavailable' };
-    const id = (this.#queryId = (this.#queryId + 1) & 0xffff);
-    const bytes = writeDnsMessage(dnsQuery(id, { name, type, class: DNS_CLASS.internet }));
+    this.#queryId = (this.#queryId + 1) & 0xffff;
+    const bytes = writeDnsMessage(
+      dnsQuery(this.#queryId, { name, type, class: DNS_CLASS.internet }),
+    );
     if (!bytes) return { kind: 'unavailable' };
     let outcome: StubAnswer = { kind: 'unavailable' };
     this.turn((now) => {

@@ -10,10 +10,7 @@ import { Gateway } from '../../../src/roles/gateway/gateway.ts';
 import type { GatewaySnapshot } from '../../../src/roles/gateway/snapshot.ts';
 import { GATEWAY_DNS_PORT } from '../../../src/wire/control/address-plan.ts';
 import { writeUdpPacket } from '../../../src/wire/ip/write-packet.ts';
-import {
-  GATEWAY_INBOUND,
-  GATEWAY_OUTBOUND,
-} from '../../../src/wire/portal/gateway-messages.ts';
+import { GATEWAY_INBOUND, GATEWAY_OUTBOUND } from '../../../src/wire/portal/gateway-messages.ts';
 import type { Context } from '../context.ts';
 import type { Host } from '../network/host.ts';
 import { factsOf, markOf, type PacketFacts } from '../traffic/mark.ts';

@@ -2,6 +2,7 @@
 // resolver asks both families and keeps an answer for its TTL (`io/dns/resolver.ts`).
 
 import type { IpAddress } from '../../../src/base/address.ts';
+import type { Instant } from '../../../src/base/time.ts';
 import type { ResolveResult } from '../../../src/roles/gateway/events.ts';
 import {
   DNS_RCODE,
@@ -28,6 +29,7 @@ export interface NameOutcome {
 export class NameServers {
   readonly #plans: readonly NamePlan[];
   readonly #answers = new Map<string, NameAnswer>();
+  readonly #changed = new Map<string, Instant>();
   /** Addresses of each site, which answers count. */
   readonly #ipv4 = new Map<string, string[]>();
   readonly #ipv6 = new Map<string, string[]>();
@@ -51,8 +53,14 @@ export class NameServers {
     return this.#answers.get(name.toLowerCase());
   }
 
-  set(name: string, answer: NameAnswer): void {
+  set(name: string, answer: NameAnswer, now: Instant): void {
     this.#answers.set(name, answer);
+    this.#changed.set(name, now);
+  }
+
+  /** When the answer became what it is. */
+  changedAt(name: string): number {
+    return this.#changed.get(name) ?? -Infinity;
   }
 
   /** What a name stands for in a site now. */
@@ -61,10 +69,7 @@ export class NameServers {
     if (answer?.kind !== 'addresses') return [];
     const pick = (list: readonly string[] | undefined, indices: readonly number[]): string[] =>
       list && list.length > 0 ? indices.map((index) => list[index % list.length] ?? '') : [];
-    return [
-      ...pick(this.#ipv4.get(site), answer.ipv4),
-      ...pick(this.#ipv6.get(site), answer.ipv6),
-    ];
+    return [...pick(this.#ipv4.get(site), answer.ipv4), ...pick(this.#ipv6.get(site), answer.ipv6)];
   }
 
   /** As the resolver of a gateway of that site gets it. */

@@ -1,12 +1,12 @@
 // A component's end of its portal connection: the real Phoenix channel over a virtual WebSocket. Mirrors `io/portal/websocket.ts`.
 
 import type { Instant } from '../../../src/base/time.ts';
-import {
-  type ChannelEvent,
-  type ChannelSnapshot,
-  type DialRequest,
+import type {
+  ChannelEvent,
+  ChannelSnapshot,
+  DialRequest,
   PhoenixChannel,
-  type SocketCommand,
+  SocketCommand,
 } from '../../../src/proto/phoenix/channel.ts';
 import type { Host } from '../network/host.ts';
 import type { Dialled, PortalService } from './portal-service.ts';

@@ -335,7 +335,13 @@ export class PortalService implements Actor, PortalPath, PortalView {
   }
 
   #compile(policy: PolicyFile): Parameters<Portal['setPolicy']>[0] {
-    const compiled = compilePolicy(policy, { crypto: this.#crypto, ids: this.#store });
+    // A rule about a resource that is not there now is as good as none; the file would be refused.
+    const isThere = (name: string): boolean => policy.resources.some((it) => it.name === name);
+    const policies = policy.policies.filter(({ resource }) => isThere(resource));
+    const compiled = compilePolicy(
+      { ...policy, policies },
+      { crypto: this.#crypto, ids: this.#store },
+    );
     if (compiled.kind === 'faults') throw new Error(JSON.stringify(compiled.faults));
     return compiled.policy;
   }

@@ -175,17 +175,24 @@ export class RelayProgram implements Actor, RelayView {
       }
     } catch (error) {
       if (!(error instanceof InvariantError)) throw error;
-      this.#context.fault('no invariant of the product breaks', 'no fault', `${this.name}: ${error.stack}`);
+      this.#context.fault(
+        'no invariant of the product breaks',
+        'no fault',
+        `${this.name}: ${error.stack}`,
+      );
     }
     const due = earliest(relay.pollTimeout(), this.#link?.pollTimeout());
     const floor = due === undefined ? undefined : Math.max(due, now + 1);
-    this.due = floor === undefined || !this.#relay ? undefined : this.host.toWorld(floor as Instant);
+    this.due =
+      floor === undefined || !this.#relay ? undefined : this.host.toWorld(floor as Instant);
   }
 
   #drain(relay: Relay, now: Instant): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
     for (let command = relay.pollCommand(); command; command = relay.pollCommand()) {
+      // No client of this world speaks TURN over TCP.
+      if (command.kind === 'close-stream') continue;
       const { allocation, families } = command;
       for (const family of families) {
         const socket = relaySocket(allocation, family);

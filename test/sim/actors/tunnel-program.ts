@@ -186,14 +186,14 @@ export abstract class TunnelProgram<Role extends HostedRole> implements Actor, T
     const { instance } = this;
     if (!instance || this.host.isAsleep) return;
     const { now } = this.host;
-    this.#attempt(instance, work, now);
+    this.#attempt(work, now);
     for (let round = 0; ; round++) {
-      this.#attempt(instance, () => this.#flush(instance), now);
+      this.#attempt(() => this.#flush(instance), now);
       if (this.instance !== instance) return;
       const due = earliest(instance.role.pollTimeout(), instance.link.pollTimeout());
       if (due === undefined || due > now) return this.#arm(due);
       if (round === ROUNDS_PER_TURN) return this.#spin(instance);
-      this.#attempt(instance, () => this.#expire(instance, now), now);
+      this.#attempt(() => this.#expire(instance, now), now);
     }
   }
 
@@ -312,13 +312,16 @@ export abstract class TunnelProgram<Role extends HostedRole> implements Actor, T
     this.drainEvents(instance);
   }
 
-  #attempt({ role }: Instance<Role>, work: (now: Instant) => void, now: Instant): void {
+  #attempt(work: (now: Instant) => void, now: Instant): void {
     try {
       work(now);
     } catch (error) {
       if (!(error instanceof InvariantError)) throw error;
-      this.context.fault('no invariant of the product breaks', 'no fault', `${this.name}: ${error.stack}`);
-      role.handleFault?.(error, now);
+      this.context.fault(
+        'no invariant of the product breaks',
+        'no fault',
+        `${this.name}: ${error.stack}`,
+      );
     }
   }
 

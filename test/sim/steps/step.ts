@@ -141,6 +141,11 @@ export interface IdleStep extends Timed {
   readonly kind: 'idle';
 }
 
+/** All disturbances end, and after a while whatever is allowed must work. A world ends with one of these. */
+export interface CalmStep extends Timed {
+  readonly kind: 'calm';
+}
+
 /** `attack` names one of `test/sim/attackers`; what its parameters mean is its own business. */
 export interface AttackStep extends Timed {
   readonly kind: 'attack';
@@ -164,4 +169,5 @@ export type Step =
   | RouterStep
   | ClockStep
   | IdleStep
+  | CalmStep
   | AttackStep;

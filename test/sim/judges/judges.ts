@@ -1,0 +1,9 @@
+// All who watch a world.
+
+import type { Observer } from '../oracle.ts';
+import type { World } from '../world.ts';
+import { ReturnPath } from './return-path.ts';
+
+export function judgesOf(world: World): readonly Observer[] {
+  return [new ReturnPath(world)];
+}
