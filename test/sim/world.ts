@@ -5,7 +5,6 @@
 //   world.perform(step)                               waits `afterMs`, then does what the step says
 //   world.end()                                       its verdict: faults, the hash of all events, how long it was
 
-import { createHash, type Hash } from 'node:crypto';
 import { earliest, type Instant, instant, later, type UnixMillis } from '../../src/base/time.ts';
 import { ClientProgram } from './actors/client-program.ts';
 import { GatewayProgram } from './actors/gateway-program.ts';
@@ -23,6 +22,7 @@ import { performStep } from './steps/perform.ts';
 import type { Step } from './steps/step.ts';
 import { Streams } from './streams.ts';
 import { Topology } from './topology.ts';
+import { TraceHash } from './trace.ts';
 import { Traffic } from './traffic/traffic.ts';
 import type { RelayPlan, WorldPlan } from './world-plan.ts';
 
@@ -67,7 +67,7 @@ export class World {
   readonly traffic: Traffic;
   readonly faults: Fault[] = [];
   readonly #actors: Actor[] = [];
-  readonly #hash: Hash = createHash('sha256');
+  readonly #trace = new TraceHash();
   /** What undoes a disturbance that is going on. */
   readonly #undo = new Set<() => void>();
   #happenings = 0;
@@ -169,7 +169,7 @@ export class World {
   end(): Verdict {
     return {
       faults: this.faults,
-      trace: this.#hash.copy().digest('hex').slice(0, 16),
+      trace: this.#trace.digest(),
       simulatedMs: this.now - START,
       happenings: this.#happenings,
       exchanges: this.traffic.counts(),
@@ -229,14 +229,14 @@ export class World {
   }
 
   #record(...parts: readonly (string | number)[]): void {
-    this.#hash.update(`${this.now} ${parts.join(' ')}\n`);
+    this.#trace.text(`${this.now} ${parts.join(' ')}`);
   }
 
   #tap(): NetworkTap {
     return {
       sent: ({ source, destination, payload, origin }: Datagram) => {
         this.#record(origin, source.key, destination.key, payload.length);
-        this.#hash.update(payload);
+        this.#trace.bytes(payload);
       },
     };
   }
@@ -247,11 +247,11 @@ export class World {
       portal: (fact) => this.#record('portal', JSON.stringify(fact)),
       delivered: ({ gateway, packet }) => {
         this.#record('delivered', gateway);
-        this.#hash.update(packet);
+        this.#trace.bytes(packet);
       },
       received: ({ client, packet }) => {
         this.#record('received', client);
-        this.#hash.update(packet);
+        this.#trace.bytes(packet);
       },
       lifeCycle: (actor, role, change) => this.#record(actor, role, change),
     };

@@ -29,7 +29,9 @@ export function chooseBetterPair(
       : inUseByPeer(trusted.filter(({ nomination }) => nomination !== 'none'));
   const [best] = usable;
   if (!best || best === selected) return undefined;
-  const isEqual = selected && comparePairPriority(best.priority, selected.priority) === 0;
+  // Between equals the one in use stays, as long as it can be used.
+  const isUsable = selected !== undefined && usable.includes(selected);
+  const isEqual = isUsable && comparePairPriority(best.priority, selected.priority) === 0;
   return isEqual ? undefined : best;
 }
 

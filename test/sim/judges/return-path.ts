@@ -1,6 +1,7 @@
 // Whose packet is it? What a client gets is an answer to what it sent itself: from where it sent it, to the port it came from, byte for byte. Never one
 // client's packet to another, never out of nothing (data-plane 4.2, 15).
 
+import { toHex } from '../../../src/base/bytes.ts';
 import type { Fault, Observer, ReceivedPacket } from '../oracle.ts';
 import { factsOf, isIcmpError, markOf } from '../traffic/mark.ts';
 import type { World } from '../world.ts';
@@ -22,10 +23,7 @@ export class ReturnPath implements Observer {
       this.#faults.push({ at, rule: RULE, expected, found: `${client}: ${found}` });
     };
     if (!facts || !exchange) {
-      return complain(
-        'an answer to a packet of an application',
-        Buffer.from(packet).toString('hex'),
-      );
+      return complain('an answer to a packet of an application', toHex(packet));
     }
     const { options, sourcePort } = exchange;
     if (options.client.name !== client) return complain(options.client.name, client);

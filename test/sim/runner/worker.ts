@@ -1,7 +1,7 @@
 // A thread of the runner: a seed in, what its world came to out.
 
 import { parentPort } from 'node:worker_threads';
-import { runSeed } from './run-seed.ts';
+import { runSeed } from '../run-seed.ts';
 
 parentPort?.on('message', ({ seed, steps }: { readonly seed: number; readonly steps: number }) => {
   const startedAt = performance.now();

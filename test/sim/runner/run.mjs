@@ -19,7 +19,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { bundle, ROOT } from '../fuzz/engine/instrument.mjs';
+import { bundle, ROOT } from '../../fuzz/engine/instrument.mjs';
 
 const STATE = join(ROOT, 'build', 'sim');
 /** A world that takes longer does not come to an end. */
@@ -67,7 +67,7 @@ async function main() {
 async function prepared() {
   mkdirSync(STATE, { recursive: true });
   const draft = join(STATE, `draft-${process.pid}.mjs`);
-  await bundle("import '../sim/worker.ts';", draft, { isInstrumented: false });
+  await bundle("import '../sim/runner/worker.ts';", draft, { isInstrumented: false });
   const text = readFileSync(draft);
   rmSync(draft);
   const version = createHash('sha256').update(text).digest('hex').slice(0, 12);
