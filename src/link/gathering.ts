@@ -59,9 +59,10 @@ export class Gathering {
     if (gone.length > 0) relays.handleAddressesGone(new Set(gone.map(({ base }) => base.key)), now);
   }
 
-  /** The sockets are others now. */
-  forgetLocalAddresses(): void {
+  /** The sockets are others now; connections that go on get candidates again as there are some. */
+  startOver(): void {
     this.#hosts = [];
+    this.#hasHomeless = true;
   }
 
   /** What a connection starts with. */

@@ -35,6 +35,9 @@ export interface NodeDeps {
 /** `no-relays`: nothing was changed; an existing connection stays (connectivity 4.3). */
 export type UpsertOutcome = 'created' | 'reused' | 'replaced' | 'no-relays';
 
+/** `moved`: with key, connections and all that was granted over them. */
+export type ResetOutcome = 'moved' | 'replaced';
+
 export type NodeEvent =
   | CandidateEvent
   /** Once: a handshake is complete and a path is nominated. */

@@ -41,6 +41,7 @@ import type {
   NodeDropReason,
   NodeEvent,
   NodeSnapshot,
+  ResetOutcome,
   SendOutcome,
   UpsertOutcome,
 } from './node-types.ts';
@@ -246,20 +247,24 @@ export class Node {
     }
   }
 
-  /** A client changed networks: a new key, so that the portal derives new credentials (connectivity 4.9). */
-  reset(now: Instant): void {
+  /**
+   * A client changed networks. Connections that all do without ICE move: keys, sessions and what was granted stay (iceless 9). Otherwise
+   * all are closed, and the key is a new one, so that the portal derives new credentials (connectivity 4.9).
+   */
+  reset(now: Instant): ResetOutcome {
     this.#advance(now);
-    const closed = this.#registry.all();
-    for (const connection of closed) this.#remove(connection, now);
     this.#outlet.clear();
     this.#signals.clear();
     this.#packets = [];
-    for (const { id } of closed) this.#outlet.report({ kind: 'connection-closed', peer: id });
-    this.#gathering.forgetLocalAddresses();
-    this.#identity.privateKey.fill(0);
-    this.#identity = createIdentity(this.#deps.crypto, now);
+    const connections = this.#registry.all();
+    const canMove = connections.length > 0 && connections.every(({ isIceless }) => isIceless);
+    if (!canMove) this.#replaceIdentity(connections, now);
+    else for (const connection of connections) connection.moveAway(now);
+    this.#gathering.startOver();
     this.#relays.restart(now);
     this.#handleRelayEvents(now);
+    for (const connection of this.#registry.all()) this.#outlet.lose(connection, now);
+    return canMove ? 'moved' : 'replaced';
   }
 
   /** Hot: the key slot to seal bulk data for that peer with. Counts as activity. -1: not now; `sendPacket` may queue a packet. */
@@ -409,6 +414,15 @@ export class Node {
     if (!this.#gathering.handleRelayEvents(now)) return;
     this.#outlet.refreshPaths(now);
     this.#outlet.drainTouched(now);
+  }
+
+  #replaceIdentity(connections: readonly Connection[], now: Instant): void {
+    for (const connection of connections) {
+      this.#remove(connection, now);
+      this.#outlet.report({ kind: 'connection-closed', peer: connection.id });
+    }
+    this.#identity.privateKey.fill(0);
+    this.#identity = createIdentity(this.#deps.crypto, now);
   }
 
   #create(terms: ConnectionTerms, relay: RelayId | undefined, now: Instant): void {

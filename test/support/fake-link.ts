@@ -10,6 +10,7 @@ import type {
 import type {
   NodeEvent,
   NodeSnapshot,
+  ResetOutcome,
   SendOutcome,
   UpsertOutcome,
 } from '../../src/link/node-types.ts';
@@ -27,6 +28,8 @@ export class FakeLink implements GatewayLink, ClientLink {
   readonly events: NodeEvent[] = [];
   readonly arrived: { peer: PeerId; bytes: Uint8Array; ecn: 0 | 1 | 2 | 3 }[] = [];
   hasRelays = true;
+  /** Whether connections outlive a reset. */
+  canMove = false;
   /** Whether bulk data has a key slot. */
   isReady = true;
   sendOutcome: SendOutcome = 'sent';
@@ -84,12 +87,14 @@ export class FakeLink implements GatewayLink, ClientLink {
     this.calls.push(`close-all ${goodbye?.[40]}`);
   }
 
-  /** All connections are closed, as the node reports it. */
-  reset(): void {
+  /** All connections are closed, as the node reports it, if they cannot move. */
+  reset(): ResetOutcome {
+    if (this.canMove) return 'moved';
     for (const peer of this.slots.splice(0)) {
       if (peer !== '') this.events.push({ kind: 'connection-closed', peer });
     }
     this.publicKey = this.publicKey.map((byte) => byte + 1);
+    return 'replaced';
   }
 
   releaseRelays(): void {

@@ -71,6 +71,8 @@ export class Connection implements Addressee {
   readonly #slots = new Set<number>();
   #lastProactiveHandshakeAt: Instant | undefined;
   #nextLookAt: number = Number.NEGATIVE_INFINITY;
+  /** Packets of the finder's that were sealed. */
+  #innerSent = 0;
   #hasSession = false;
   #wasEstablished = false;
   #outgoing: Outgoing[] = [];
@@ -265,7 +267,8 @@ export class Connection implements Addressee {
   /** One inner packet of the cold path. */
   sendPacket(packet: Uint8Array, ecn: Ecn, now: Instant): PacketOutcome {
     this.#advance(now);
-    if (this.#life.kind === 'connecting') return 'still-connecting';
+    // On the move to another network packets wait for a path here, sealed.
+    if (this.#life.kind === 'connecting' && !this.#wasEstablished) return 'still-connecting';
     if (this.#life.kind === 'failed') return 'failed';
     this.#noteActivity();
     // Deviates from connectivity 7.9: a client does not wait up to 10 s for the renewal of a session that it may no longer use.
@@ -273,6 +276,7 @@ export class Connection implements Addressee {
     if (mayInitiate && this.#tunnel.sendSlot(now) < 0) this.#tunnel.startHandshake(now);
     const outcome = this.#tunnel.sealPacket(packet, now);
     if (outcome.kind === 'sealed') this.#send(outcome.datagram, ecn);
+    this.#noteTraffic();
     this.#settle();
     if (outcome.kind === 'dropped') return outcome.reason;
     return outcome.kind === 'sealed' ? 'sent' : 'waiting';
@@ -287,7 +291,8 @@ export class Connection implements Addressee {
   /** Our addresses are gone, key and peer are the same; false: this connection cannot go on (iceless 9). */
   moveAway(now: Instant): boolean {
     this.#advance(now);
-    if (!this.#finder.moveAway(now)) return false;
+    if (this.#life.kind === 'failed' || !this.#finder.moveAway(now)) return false;
+    this.#life.losePath();
     this.relay = undefined;
     return true;
   }
@@ -448,15 +453,17 @@ export class Connection implements Addressee {
 
   /** A probe is worth nothing later. */
   #sealInner(packet: Uint8Array, kind: 'request' | 'reply'): Uint8Array | undefined {
-    if (kind === 'reply') return this.#tunnel.sealAnswer(packet, this.#now);
     if (this.#tunnel.sendSlot(this.#now) < 0) return undefined;
+    this.#innerSent += 1;
+    if (kind === 'reply') return this.#tunnel.sealAnswer(packet, this.#now);
     const outcome = this.#tunnel.sealPacket(packet, this.#now);
     return outcome.kind === 'sealed' ? outcome.datagram : undefined;
   }
 
   #noteTraffic(): void {
-    const { receivedCount, unansweredSince } = this.#tunnel;
-    this.#finder.noteTraffic({ received: receivedCount, unansweredSince }, this.#now);
+    const { receivedCount, sentCount } = this.#tunnel;
+    const sent = sentCount - this.#innerSent;
+    this.#finder.noteTraffic({ received: receivedCount, sent }, this.#now);
   }
 
   /** To the nominated path, or kept until there is one (connectivity 4.11). */

@@ -93,6 +93,11 @@ export class LifeCycle {
     }
   }
 
+  /** Our addresses are others now: datagrams wait again. */
+  losePath(): void {
+    if (this.#state.kind !== 'failed') this.#state = { kind: 'connecting', buffered: [] };
+  }
+
   /** The same path, described better. */
   redescribePath(path: Path): void {
     if (this.#state.kind === 'connected' || this.#state.kind === 'idle') this.#state.path = path;

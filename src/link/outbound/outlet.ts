@@ -76,6 +76,12 @@ export class Outlet {
     return this.#paths.carries(slot, batch, row);
   }
 
+  /** The connection has no path for now: bulk data takes the cold path and waits there. */
+  lose(connection: Connection, now: Instant): void {
+    this.#paths.write(connection, now);
+    this.drain(connection, now);
+  }
+
   /** The connection is gone. */
   forget(connection: Connection): void {
     this.#paths.forget(connection);

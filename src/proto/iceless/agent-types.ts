@@ -31,10 +31,10 @@ export type PathEvent =
 
 /** What the tunnel has seen, to know of trouble before its timers do. */
 export interface TrafficSeen {
-  /** Rises with whatever is received and authentic, on any path. */
+  /** Rises with whatever is received and authentic, on any path, probes too. */
   readonly received: number;
-  /** Since when data that was sent has no answer of any kind. */
-  readonly unansweredSince: Instant | undefined;
+  /** Rises with data that is sent, without probes. */
+  readonly sent: number;
 }
 
 export interface PathAgentSnapshot {

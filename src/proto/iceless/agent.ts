@@ -55,10 +55,12 @@ export class PathAgent {
   readonly #primary = new Primary();
   #hasSession = false;
   #isProbing = false;
-  #seen: TrafficSeen = { received: 0, unansweredSince: undefined };
+  #seen: TrafficSeen = { received: 0, sent: 0 };
   /** Of what was received; two idle ends must not keep each other busy. */
   #probesReceived = 0;
   #dataReceived = 0;
+  /** Since when data that was sent has had no data in answer. */
+  #quietSince: Instant | undefined;
   #replies = { since: Number.NEGATIVE_INFINITY, count: 0 };
   #transmits: PathTransmit[] = [];
   #events: PathEvent[] = [];
@@ -113,10 +115,19 @@ export class PathAgent {
     else this.#handleReply(id, sequence, ends);
   }
 
-  /** Something authentic that was no probe came this way (iceless 9): the peer may have moved. */
+  /**
+   * Something authentic that was no probe came this way (iceless 9), which is not the way that ours goes: the peer may have moved, or its way
+   * to us has died and ours may have, too.
+   */
   handleData(ends: Ends, now: Instant): void {
     this.#advance(now);
     this.#see(ends);
+    const { pair, isInDoubt, confirmedAt } = this.#primary;
+    if (!this.#isProbing || pair === undefined || isInDoubt) return;
+    if (pair === this.#pairs.find(ends.local, ends.remote)) return;
+    if (confirmedAt !== undefined && later(confirmedAt, SILENCE_MS) > this.#now) return;
+    this.#primary.doubt('news', this.#now);
+    pair.check(this.#now);
   }
 
   /** iceless 6.9: copies of the first initiation, then probes, then what expires. */
@@ -157,8 +168,11 @@ export class PathAgent {
     if (seen.received !== this.#seen.received) this.#primary.notePeerData();
     const dataReceived = seen.received - this.#probesReceived;
     const hasData = dataReceived > this.#dataReceived;
+    if (hasData) {
+      this.#dataReceived = dataReceived;
+      this.#quietSince = undefined;
+    } else if (seen.sent > this.#seen.sent) this.#quietSince ??= this.#now;
     this.#seen = seen;
-    this.#dataReceived = Math.max(dataReceived, this.#dataReceived);
     const { pair, isInDoubt, confirmedAt } = this.#primary;
     if (!this.#isProbing || pair === undefined || confirmedAt === undefined || isInDoubt) return;
     const silence = this.#silenceAt();
@@ -395,9 +409,9 @@ export class PathAgent {
   /** When data will have waited for an answer for too long. */
   #silenceAt(): Instant | undefined {
     const { pair, isInDoubt, confirmedAt } = this.#primary;
-    const { unansweredSince } = this.#seen;
-    if (!this.#isProbing || !pair || isInDoubt || unansweredSince === undefined) return undefined;
-    return later(laterOf(unansweredSince, confirmedAt ?? unansweredSince), SILENCE_MS);
+    const quietSince = this.#quietSince;
+    if (!this.#isProbing || !pair || isInDoubt || quietSince === undefined) return undefined;
+    return later(laterOf(quietSince, confirmedAt ?? quietSince), SILENCE_MS);
   }
 
   #mayReply(): boolean {

@@ -173,7 +173,7 @@ describe('handshake messages that arrive', () => {
   test('iceless 6.4: the second initiation of the peer, a re-key, does not move the primary', () => {
     const driver = AgentDriver.of([GH, GR], [S, R]);
     driver.agent.handleAcceptedInitiation(INITIATION, RESPONSE, ends(GR, S), driver.now);
-    driver.agent.noteTraffic({ received: 1, unansweredSince: undefined }, driver.now);
+    driver.agent.noteTraffic({ received: 1, sent: 0 }, driver.now);
     driver.agent.handleAcceptedInitiation(RETRY, RESPONSE, ends(GH, S), driver.now);
     driver.run(0);
     expect(driver.changes).toEqual(['gr>s']);

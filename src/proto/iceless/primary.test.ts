@@ -184,7 +184,7 @@ describe('re-keys without an answer', () => {
     const { agent } = driver;
     const path = ends(GR, S);
     for (let index = 0; index < 10; index++) {
-      agent.noteTraffic({ received: index, unansweredSince: undefined }, driver.now);
+      agent.noteTraffic({ received: index, sent: 0 }, driver.now);
       agent.handleAcceptedInitiation(initiation(index), response(index), path, driver.now);
       expect(driver.primary).toBe('gr>s');
     }

@@ -143,10 +143,6 @@ export class TunnelTimers {
     return this.#firstInitiationAt !== NEVER;
   }
 
-  get unansweredSince(): Instant | undefined {
-    return this.#unansweredSince === NEVER ? undefined : this.#unansweredSince;
-  }
-
   get isExpired(): boolean {
     return this.#isExpired;
   }

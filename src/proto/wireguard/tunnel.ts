@@ -138,6 +138,8 @@ export class Tunnel {
   #sessionCounter = 0;
   /** On sessions that are gone. */
   #receivedBefore = 0;
+  #sentBefore = 0;
+  #keepalivesSent = 0;
   #lastSentTimestamp: Uint8Array = new Uint8Array(TAI64N_LENGTH);
   #lastReceivedTimestamp: Uint8Array = new Uint8Array(TAI64N_LENGTH);
   #datagrams: Uint8Array[] = [];
@@ -189,8 +191,7 @@ export class Tunnel {
     const session = this.#install(keys, 'initiator', sent.senderIndex, response.senderIndex);
     if (session === undefined) return this.#drop('no-slot');
     this.#timers.noteHandshakeReceived();
-    const datagram = this.#deps.aead.sealOne(session.slot, EMPTY);
-    this.#timers.noteSent();
+    const datagram = this.#sealKeepalive(session.slot);
     this.#promote(session);
     return { kind: 'reply', datagram };
   }
@@ -349,9 +350,11 @@ export class Tunnel {
     return count;
   }
 
-  /** Since when data that was sent has no answer of any kind. */
-  get unansweredSince(): Instant | undefined {
-    return this.#timers.unansweredSince;
+  /** Rises with every data message that is sent, keepalives apart; never falls. */
+  get sentCount(): number {
+    let count = this.#sentBefore - this.#keepalivesSent;
+    for (const { slot } of this.#sessions.all()) count += at(this.#deps.aead.sendCounters, slot);
+    return count;
   }
 
   get isInitiating(): boolean {
@@ -436,6 +439,7 @@ export class Tunnel {
   #remove(session: Session): void {
     const { slot, localIndex } = session;
     this.#receivedBefore += session.window.next;
+    this.#sentBefore += at(this.#deps.aead.sendCounters, slot);
     this.#sessions.remove(session);
     this.#deps.aead.remove(slot);
     this.#events.push({ kind: 'session-removed', slot, localIndex });
@@ -486,8 +490,13 @@ export class Tunnel {
   #sendKeepalive(): void {
     const slot = this.sendSlot(this.#now);
     if (slot < 0) return;
-    this.#datagrams.push(this.#deps.aead.sealOne(slot, EMPTY));
+    this.#datagrams.push(this.#sealKeepalive(slot));
+  }
+
+  #sealKeepalive(slot: number): Uint8Array {
+    this.#keepalivesSent += 1;
     this.#timers.noteSent();
+    return this.#deps.aead.sealOne(slot, EMPTY);
   }
 
   #expire(): void {

@@ -317,6 +317,17 @@ describe('a change of networks', () => {
     expect(world.requests()).toEqual(['net']);
   });
 
+  test('iceless 9: keeps key, gateways and grants where the connections can move', () => {
+    const world = connected();
+    world.link.canMove = true;
+    const before = world.client.publicKey;
+    world.client.reset(world.now);
+    expect(world.client.publicKey).toEqual(before);
+    world.client.handlePortalConnected(world.now);
+    expect(world.requests()).toEqual([]);
+    expect(world.fromTun(udpTo('10.20.0.5'))).toBe('gateway-a');
+  });
+
   test('twice at once is as good as once', () => {
     const world = connected();
     world.client.reset(world.now);

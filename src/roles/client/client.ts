@@ -202,14 +202,19 @@ export class Client {
     this.#settle(now);
   }
 
-  /** The network changed (client 13): a new key, all connections closed; the caller binds new sockets and connects to the portal anew. */
+  /**
+   * The network changed (client 13): the caller binds new sockets and connects to the portal anew, with the key as it is then. Connections
+   * that can move keep what was granted (iceless 9).
+   */
   reset(now: Instant): void {
-    this.#node.reset(now);
+    const outcome = this.#node.reset(now);
     // The channel says nothing when it is made to connect anew.
     this.handlePortalDisconnected();
     this.#candidates.clear();
-    this.#access.startOver(now);
-    this.#routing.forget();
+    if (outcome === 'replaced') {
+      this.#access.startOver(now);
+      this.#routing.forget();
+    }
     this.#settle(now);
   }
 
