@@ -69,8 +69,8 @@ extern _Thread_local double *counters;
 
 static inline void count(enum counter name, double amount) { counters[name] += amount; }
 
-// Largest packet inside the tunnel: the MTU of the interface (operations 6.1).
-enum { MAX_INNER_PACKET = 1280 };
+// Largest packet inside any tunnel: the most that the MTU of the interface can be set to. What one tunnel carries is the role's to know.
+enum { MAX_INNER_PACKET = 9000 };
 
 static inline uint16_t read16(const uint8_t *p) { return (uint16_t)((p[0] << 8) | p[1]); }
 static inline uint32_t read32(const uint8_t *p) {

@@ -12,6 +12,7 @@ import type { ReceiveBatch } from '../../base/batch.ts';
 import { DATAGRAM, RUN, SUPER, SUPER_FLAG, VERDICT } from '../../base/batch.ts';
 import { at } from '../../base/bytes.ts';
 import { fold, sumBytes } from '../../wire/ip/checksum.ts';
+import { LARGEST_TUNNEL_MTU } from '../../wire/ip/protocol.ts';
 
 // Specification (RFC 791, 8200, 9293, 768)
 const TCP = 6;
@@ -22,8 +23,6 @@ const PSH = 0x08;
 const ACK = 0x10;
 const IPV4_DF = 0x4000;
 const MAX_IP_LENGTH = 65_535;
-/** MTU of the tunnel interface (operations 6.1): nothing longer is ever sent by a peer that keeps the protocol. */
-const MAX_INNER_PACKET = 1280;
 
 // Implementation
 /** Flows that may grow at the same time; more interleaved flows than this are rare within one batch. */
@@ -34,7 +33,7 @@ const MAX_SEGMENTS = 64;
 export class Coalescer {
   /** Packets that were not even IP packets of a sane length; they get no row. */
   malformed = 0;
-  /** Packets longer than the tunnel's MTU; they get no row either. */
+  /** Packets longer than any tunnel's MTU; they get no row either. */
   oversized = 0;
   /** Super-packet rows that may still grow, or -1. */
   readonly #open = new Int32Array(OPEN_FLOWS);
@@ -66,7 +65,7 @@ export class Coalescer {
     }
     const { superPackets: rows, view } = batch;
     const row = candidate * SUPER.stride;
-    if (at(rows, row + SUPER.length) > MAX_INNER_PACKET) {
+    if (at(rows, row + SUPER.length) > LARGEST_TUNNEL_MTU) {
       this.oversized++;
       return;
     }

@@ -13,6 +13,7 @@ import {
 } from '../../base/batch.ts';
 import { at, concat, viewOf } from '../../base/bytes.ts';
 import type { Ecn } from '../../base/transmit.ts';
+import { LARGEST_TUNNEL_MTU } from '../../wire/ip/protocol.ts';
 import { checksumAdd, checksumFold, checksumPseudo } from './checksum.ts';
 
 // Specification
@@ -20,8 +21,6 @@ const TCP = 6;
 const UDP = 17;
 const FIN_PSH = 0x01 | 0x08;
 const CWR = 0x80;
-/** MTU of the tunnel interface (operations 6.1). */
-const MAX_INNER_PACKET = 1280;
 
 export interface SealedDatagram {
   readonly slot: number;
@@ -67,7 +66,7 @@ export function sealBatch(
 export function segmentTunPacket(
   batch: TunBatch,
   row: number,
-  largestPacket: number = MAX_INNER_PACKET,
+  largestPacket: number = LARGEST_TUNNEL_MTU,
 ): Uint8Array[] | SealDrop {
   const { packets: rows } = batch;
   const offset = at(rows, row + TUN_PACKET.offset);

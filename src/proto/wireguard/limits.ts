@@ -11,8 +11,8 @@ export const EXPIRE_AFTER_MS = 540_000;
 export const REKEY_JITTER_MS = 333;
 /** connectivity 7.7: a session's place is its index modulo this. */
 export const SESSION_SLOTS = 8;
-/** connectivity 7.11: the MTU of the tunnel. */
-export const MAX_INNER_LENGTH = 1280;
+/** Beyond connectivity 7.11, whose tunnels have an MTU of 1280: the most that can be set. What one tunnel carries is the role's to know. */
+export const MAX_INNER_LENGTH = 9000;
 
 // Implementation
 /**

@@ -2,15 +2,23 @@
 // up the NAT of DNS resources and say goodbye; they never leave the tunnel.
 //
 //    0 IPv6 header (40) | 40 event type | 41 seven zero bytes | 48 JSON
+//
+// Beyond the reference, whose programs ignore unknown events: probes of the path's MTU, and their answers. A probe is as long as what it asks for.
+//
+//   48 token (4) | probe: zero bytes; answer: length of the probe (2)
 
 import { type IpAddress, parseIp } from '../../base/address.ts';
-import { at, utf8Decode, utf8Encode } from '../../base/bytes.ts';
+import { at, utf8Decode, utf8Encode, viewOf } from '../../base/bytes.ts';
 import { IPV6 } from '../ip/ipv6.ts';
 import { IP_PROTOCOL } from '../ip/protocol.ts';
 import { writeIpPacket } from '../ip/write-packet.ts';
 
 // Specification (data-plane 9.1).
 const EVENT = { assignedIps: 0, domainStatus: 1, goodbye: 2 } as const;
+/** Ours. */
+const PROBE_EVENT = { probe: 200, answer: 201 } as const;
+const TOKEN_LENGTH = 4;
+const ANSWER_LENGTH = 6;
 const EVENT_HEADER_LENGTH = 8;
 
 /** Client to gateway: these proxy addresses stand for that domain. */
@@ -35,7 +43,14 @@ export interface Goodbye {
   readonly kind: 'goodbye';
 }
 
-export type ControlEvent = AssignedIps | DomainStatus | Goodbye;
+/** Both ways: whether a packet of `size` bytes arrives, the one that asks; or that it did. */
+export interface MtuProbe {
+  readonly kind: 'mtu-probe' | 'mtu-probe-answer';
+  readonly token: number;
+  readonly size: number;
+}
+
+export type ControlEvent = AssignedIps | DomainStatus | Goodbye | MtuProbe;
 
 /** Hot: whether the packet of `length` bytes at `offset` is a control packet. */
 export function isControlPacket(view: DataView, offset: number, length: number): boolean {
@@ -58,6 +73,9 @@ export function parseControlPacket(packet: Uint8Array): ControlEvent | undefined
       return parseDomainStatus(payload);
     case EVENT.goodbye:
       return { kind: 'goodbye' };
+    case PROBE_EVENT.probe:
+    case PROBE_EVENT.answer:
+      return parseProbe(packet, payload);
     default:
       return undefined;
   }
@@ -76,14 +94,41 @@ export function writeControlPacket(event: ControlEvent): Uint8Array {
     }
     case 'goodbye':
       return write(EVENT.goodbye, '');
+    case 'mtu-probe':
+    case 'mtu-probe-answer':
+      return writeProbe(event);
   }
 }
 
 function write(type: number, json: string): Uint8Array {
-  const text = utf8Encode(json);
-  const payload = new Uint8Array(EVENT_HEADER_LENGTH + text.length);
+  return writeEvent(type, utf8Encode(json));
+}
+
+function writeProbe({ kind, token, size }: MtuProbe): Uint8Array {
+  const isProbe = kind === 'mtu-probe';
+  const length = isProbe ? size - IPV6.headerLength - EVENT_HEADER_LENGTH : ANSWER_LENGTH;
+  const body = new Uint8Array(length);
+  const view = viewOf(body);
+  view.setUint32(0, token);
+  if (!isProbe) view.setUint16(TOKEN_LENGTH, size);
+  return writeEvent(isProbe ? PROBE_EVENT.probe : PROBE_EVENT.answer, body);
+}
+
+function parseProbe(packet: Uint8Array, body: Uint8Array): MtuProbe | undefined {
+  const isProbe = at(packet, IPV6.headerLength) === PROBE_EVENT.probe;
+  if (body.length < (isProbe ? TOKEN_LENGTH : ANSWER_LENGTH)) return undefined;
+  const view = viewOf(body);
+  return {
+    kind: isProbe ? 'mtu-probe' : 'mtu-probe-answer',
+    token: view.getUint32(0),
+    size: isProbe ? packet.length : view.getUint16(TOKEN_LENGTH),
+  };
+}
+
+function writeEvent(type: number, body: Uint8Array): Uint8Array {
+  const payload = new Uint8Array(EVENT_HEADER_LENGTH + body.length);
   payload[0] = type;
-  payload.set(text, EVENT_HEADER_LENGTH);
+  payload.set(body, EVENT_HEADER_LENGTH);
   return writeIpPacket({
     source: UNSPECIFIED,
     destination: UNSPECIFIED,

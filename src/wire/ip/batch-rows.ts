@@ -19,7 +19,6 @@ import {
   type ParseOutcome,
   parsePacket,
 } from './parsed-packet.ts';
-import { MAX_PACKET_LENGTH } from './protocol.ts';
 
 export type RowOutcome = ParseOutcome | 'too-large';
 
@@ -28,6 +27,7 @@ export function parseSuperPacket(
   batch: ReceiveBatch,
   index: number,
   target: ParsedPacket,
+  mtu: number,
 ): RowOutcome {
   const { superPackets: rows, view } = batch;
   const row = index * SUPER.stride;
@@ -37,22 +37,22 @@ export function parseSuperPacket(
         int32At(rows, row + SUPER.transportHeaderLength) +
         int32At(rows, row + SUPER.segmentLength)
       : int32At(rows, row + SUPER.length);
-  if (length > MAX_PACKET_LENGTH) return 'too-large';
+  if (length > mtu) return 'too-large';
   const outcome = parsePacket(view, int32At(rows, row + SUPER.offset), length, target);
   const isCompletedLater = (int32At(rows, row + SUPER.flags) & SUPER_FLAG.checksumOnWrite) !== 0;
   target.keepChecksums = isCompletedLater ? KEEP_CHECKSUM.none : KEEP_CHECKSUM.all;
   return outcome;
 }
 
-/** Parses packet `index` from the TUN device, GSO or not. */
-export function parseTunPacket(batch: TunBatch, index: number, target: ParsedPacket): RowOutcome {
+/** Parses packet `index` from the TUN device, GSO or not; `target.tunnelLength` is that of its first segment. */
+export function parseTunPacket(batch: TunBatch, index: number, target: ParsedPacket): ParseOutcome {
   const { packets: rows, view } = batch;
   const row = index * TUN_PACKET.stride;
   const length = int32At(rows, row + TUN_PACKET.length);
   const gsoSegment = int32At(rows, row + TUN_PACKET.gsoSegment);
   const isGso = int32At(rows, row + TUN_PACKET.gsoType) !== 0;
   const packetLength = isGso ? int32At(rows, row + TUN_PACKET.headerLength) + gsoSegment : length;
-  if (packetLength > MAX_PACKET_LENGTH) return 'too-large';
+  target.tunnelLength = packetLength;
   const outcome = parsePacket(view, int32At(rows, row + TUN_PACKET.offset), length, target);
   const isPartial = (int32At(rows, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) !== 0;
   target.keepChecksums = isPartial ? KEEP_CHECKSUM.ip : KEEP_CHECKSUM.all;

@@ -23,6 +23,8 @@ export class ParsedPacket {
   offset = 0;
   /** Bytes as its own header declares them. */
   length = 0;
+  /** Of a packet from the TUN device: bytes of the longest packet that it becomes in the tunnel. */
+  tunnelLength = 0;
   /** 4 or 6. */
   version = 0;
   /** IP header with options or extension headers. */

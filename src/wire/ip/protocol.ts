@@ -21,5 +21,8 @@ export const IP_PROTOCOL = {
 /** Codepoints of RFC 3168 §5. */
 export const ECN = { notEct: 0, ect1: 1, ect0: 2, ce: 3 } as const;
 
-/** Largest packet on the tunnel device and inside the tunnel (data-plane 1.2). */
+/** Largest packet on the tunnel device and inside the tunnel (data-plane 1.2), unless the operator set more and the path carries it. */
 export const MAX_PACKET_LENGTH = 1280;
+
+/** The most that can be set: jumbo frames. */
+export const LARGEST_TUNNEL_MTU = 9000;
