@@ -142,7 +142,7 @@ parseBatch.slab.set(tcpTo('10.0.0.1', 1), 64);
 parseBatch.superPackets.set([64, 1_280, 20, 20, 6, 0, 0, 1]);
 
 await measureHot([
-  { name: 'parse a packet', run: () => void parseSuperPacket(parseBatch, 0, parser) },
+  { name: 'parse a packet', run: () => void parseSuperPacket(parseBatch, 0, parser, 1_280) },
   {
     name: 'super-packet to a network (101 resources)',
     run: fromClient(plain, (flow) => tcpTo('10.0.0.1', 2_000 + flow)),

@@ -8,6 +8,7 @@ import {
   componentOptions,
   type LogFormat,
   parseAddress,
+  tunMtuOption,
 } from './options.ts';
 
 // Specification: client 2.1.
@@ -28,6 +29,7 @@ export interface ClientConfig {
   readonly logFormat: LogFormat;
   readonly maxPartitionMs: number;
   readonly stateFolder: string;
+  readonly tunMtu: number;
   readonly activatesInternetResource: boolean;
   /** Offer connections without ICE. */
   readonly iceless: boolean;
@@ -37,6 +39,7 @@ interface Flags extends ComponentFlags {
   readonly dnsControl: DnsControl;
   readonly healthCheckAddr?: Endpoint;
   readonly stateFolder: string;
+  readonly tunMtu: number;
 }
 
 /** Adds the client's options to `command` and returns a function that reads them after parsing. */
@@ -54,6 +57,7 @@ export function addClientOptions(command: Command): () => ClientConfig {
     new Option('--state-folder <path>', 'where the saved resolv.conf is kept')
       .env('FIREZONE_STATE_FOLDER')
       .default(DEFAULT_STATE_FOLDER),
+    tunMtuOption(),
   ];
   for (const option of options) command.addOption(option);
   const activatesInternet = addSwitch(
@@ -87,5 +91,6 @@ function readConfig(command: Command): Omit<ClientConfig, 'activatesInternetReso
     logFormat: flags.logFormat,
     maxPartitionMs: flags.maxPartitionTime,
     stateFolder: flags.stateFolder,
+    tunMtu: flags.tunMtu,
   };
 }

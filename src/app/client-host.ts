@@ -129,6 +129,7 @@ export class ClientHost {
     const servers = sentinels.map(({ address }) => address);
     const { families, problems } = this.#interface.configure({
       addresses: [ipv4, ipv6, ...servers],
+      mtu: this.#options.config.tunMtu,
     });
     for (const { message } of problems)
       this.#options.log.info('An address was refused', { message });

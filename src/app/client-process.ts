@@ -88,6 +88,7 @@ export class ClientProcess {
       log,
       activatesInternetResource: config.activatesInternetResource,
       iceless: config.iceless,
+      tunMtu: config.tunMtu,
     });
     this.#tun = TunDevice.open(DEFAULT_TUN_NAME);
     this.#host = new ClientHost({

@@ -27,6 +27,7 @@ describe('settings of the gateway', () => {
       manageFirewall: true,
       iceless: true,
       specialNetworks: [],
+      tunMtu: 1_280,
     });
   });
 
@@ -44,8 +45,10 @@ describe('settings of the gateway', () => {
       FIREZONE_NO_TELEMETRY: 'true',
       FIREZONE_NO_ICELESS: 'true',
       FIREZONE_SPECIAL_NETWORKS: '169.254.0.0/16, fe80::/10',
+      FIREZONE_TUN_MTU: '1420',
     });
     expect(config).toMatchObject({
+      tunMtu: 1_420,
       specialNetworks: [{ address: '169.254.0.0' }, { address: 'fe80::', prefixLength: 10 }],
       apiUrl: 'ws://portal:8081',
       token: '.token',

@@ -10,6 +10,7 @@ import {
   type LogFormat,
   parseAddress,
   parseNetworks,
+  tunMtuOption,
 } from './options.ts';
 
 // Specification: operations 1.1.
@@ -29,6 +30,7 @@ export interface GatewayConfig {
   readonly specialNetworks: readonly IpNetwork[];
   readonly increaseBuffers: boolean;
   readonly manageFirewall: boolean;
+  readonly tunMtu: number;
   readonly clampMss: boolean;
   readonly mayResourcesInitiate: boolean;
   /** Offer connections without ICE. */
@@ -47,6 +49,7 @@ interface Flags extends ComponentFlags {
   readonly healthCheckAddr: Endpoint;
   readonly specialNetworks: readonly IpNetwork[];
   readonly check: boolean;
+  readonly tunMtu: number;
 }
 
 /** Adds the gateway's options to `command` and returns a function that reads them after parsing. */
@@ -65,6 +68,7 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       .env('FIREZONE_SPECIAL_NETWORKS')
       .default([], 'none')
       .argParser(parseNetworks),
+    tunMtuOption(),
     new Option('--no-check', 'skip the check for CAP_NET_ADMIN'),
   ];
   for (const option of options) command.addOption(option);
@@ -131,5 +135,6 @@ function readConfig(command: Command): Omit<GatewayConfig, Switches> {
     maxPartitionMs: flags.maxPartitionTime,
     skipPrivilegeCheck: !flags.check,
     specialNetworks: flags.specialNetworks,
+    tunMtu: flags.tunMtu,
   };
 }

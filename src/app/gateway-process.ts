@@ -118,8 +118,8 @@ export class GatewayProcess {
       now,
     );
     const { specialNetworks, iceless } = config;
-    const { clampMss, mayResourcesInitiate } = config;
-    const packets = { clampMss, mayResourcesInitiate };
+    const { tunMtu, clampMss, mayResourcesInitiate } = config;
+    const packets = { tunMtu, clampMss, mayResourcesInitiate };
     const link = this.#node;
     this.#gateway = new Gateway(
       { link, crypto, wallClock, log, specialNetworks, packets, iceless },
@@ -287,7 +287,10 @@ export class GatewayProcess {
   /** Each `init`; what the host refuses entirely ends the process (operations 4.1 step 8). */
   #configure({ ipv4, ipv6 }: TunnelAddresses): void {
     try {
-      const { families, problems } = this.#interface.configure({ addresses: [ipv4, ipv6] });
+      const { families, problems } = this.#interface.configure({
+        addresses: [ipv4, ipv6],
+        mtu: this.#config.tunMtu,
+      });
       const networks = TUNNEL_NETWORKS.filter(({ address }) =>
         families.includes(familyOf(address)),
       );

@@ -3,6 +3,7 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Endpoint, type IpNetwork, parseEndpoint, parseNetwork } from '../base/address.ts';
+import { LARGEST_TUNNEL_MTU, MAX_PACKET_LENGTH } from '../wire/ip/protocol.ts';
 
 // Specification: operations 1.1.
 const DEFAULT_API_URL = 'wss://api.firezone.dev';
@@ -62,6 +63,24 @@ export function parseAddress(text: string): Endpoint {
   const address = parseEndpoint(text);
   if (!address) throw new InvalidArgumentError('It must be ip:port, or [ip]:port for IPv6.');
   return address;
+}
+
+/** MTU of the TUN device, for gateway and client. */
+export function tunMtuOption(): Option {
+  return new Option(
+    '--tun-mtu <bytes>',
+    'MTU of the TUN device; more than 1280 is used only where the path to the peer carries it',
+  )
+    .env('FIREZONE_TUN_MTU')
+    .default(MAX_PACKET_LENGTH)
+    .argParser(parseTunMtu);
+}
+
+function parseTunMtu(text: string): number {
+  const mtu = /^\d{4}$/.test(text) ? Number(text) : 0;
+  if (mtu < MAX_PACKET_LENGTH || mtu > LARGEST_TUNNEL_MTU)
+    throw new InvalidArgumentError('It must be a number from 1280 to 9000.');
+  return mtu;
 }
 
 /** Networks with commas between them; none is allowed. */

@@ -203,7 +203,7 @@ describe.each(IMPLEMENTATIONS)('gather, %s', (_name, gather) => {
     const good = { packet: makePacket({ payload: bytes(10) }) };
     const long = good.packet.slice();
     long[3] = 255;
-    const large = { packet: makePacket({ payload: bytes(1300) }) };
+    const large = { packet: makePacket({ payload: bytes(9001) }) };
     const opened = [
       { ...good, accepted: false },
       { packet: bytes(0) },

@@ -123,8 +123,10 @@ export class ClientWorld {
     resources: readonly ClientResource[] = [],
     servers?: readonly string[],
     activatesInternetResource = true,
+    tunMtu?: number,
   ) {
-    this.client = new Client({ link: this.link, log: SILENT_LOG, activatesInternetResource });
+    const deps = { link: this.link, log: SILENT_LOG, activatesInternetResource };
+    this.client = new Client(tunMtu === undefined ? deps : { ...deps, tunMtu });
     this.client.handlePortalConnected(this.now);
     this.init(resources, servers);
     this.events();

@@ -16,6 +16,7 @@ import type {
 } from '../../wire/portal/client-messages.ts';
 import type { IceCredentials as PortalCredentials } from '../../wire/portal/common.ts';
 import type { ClientResource } from '../../wire/portal/resources.ts';
+import type { PathMtus } from '../path-mtus.ts';
 import { type DnsNatKey, DnsNatTable } from './dns-nat.ts';
 import type { GatewayPeer, Gateways } from './gateways.ts';
 import type { ClientLink } from './link.ts';
@@ -55,6 +56,7 @@ type AccessDrop =
   | 'unknown-grant';
 
 interface AccessDeps {
+  readonly mtus: PathMtus;
   readonly node: ClientLink;
   readonly gateways: Gateways;
   readonly resources: ResourceTable;
@@ -69,6 +71,7 @@ export class Access {
   readonly #resources: ResourceTable;
   readonly #addresses: ProxyAddressTable;
   readonly #log: Log;
+  readonly #mtus: PathMtus;
   readonly #pending = new PendingAccess();
   readonly #dnsNat = new DnsNatTable();
   readonly #waiting = new WaitingPackets();
@@ -80,7 +83,8 @@ export class Access {
   /** Packets that may be sent now, through routing again. */
   #ready: Uint8Array[] = [];
 
-  constructor({ node, gateways, resources, addresses, log }: AccessDeps) {
+  constructor({ node, gateways, resources, addresses, log, mtus }: AccessDeps) {
+    this.#mtus = mtus;
     this.#node = node;
     this.#gateways = gateways;
     this.#resources = resources;
@@ -155,6 +159,15 @@ export class Access {
         this.#node.removeConnection(peer, now);
         this.forgetGateway(peer);
         return;
+      case 'mtu-probe': {
+        // It arrived, so the path carries it, and we take it.
+        const { token, size } = event;
+        const answer = writeControlPacket({ kind: 'mtu-probe-answer', token, size });
+        this.#node.sendPacket(peer, answer, 0, now);
+        return;
+      }
+      case 'mtu-probe-answer':
+        return this.#mtus.handleAnswer(peer, event);
       case 'assigned-ips':
       case undefined:
         this.drops.add('control-malformed');

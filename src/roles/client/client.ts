@@ -21,6 +21,7 @@ import {
 } from '../../wire/control/address-plan.ts';
 import { writeControlPacket } from '../../wire/control/p2p-control.ts';
 import type { DnsMessage } from '../../wire/dns/message.ts';
+import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
 import type {
   ClientInbound,
   ClientInit,
@@ -29,6 +30,7 @@ import type {
 } from '../../wire/portal/client-messages.ts';
 import { mergeRelays, type RelaysPresence } from '../../wire/portal/common.ts';
 import type { ClientResource } from '../../wire/portal/resources.ts';
+import { PathMtus } from '../path-mtus.ts';
 import { Access, type AccessEvent } from './access.ts';
 import { Gateways } from './gateways.ts';
 import type { ClientLink } from './link.ts';
@@ -73,6 +75,8 @@ export interface ClientDeps {
   readonly activatesInternetResource: boolean;
   /** Whether connections without ICE are offered to the portal; yes if absent (iceless 2). */
   readonly iceless?: boolean;
+  /** MTU of the TUN device; packets longer than the standard are sent only where a gateway's path carries them. */
+  readonly tunMtu?: number;
 }
 
 export class Client {
@@ -89,6 +93,7 @@ export class Client {
   readonly #routing: Routing;
   readonly #access: Access;
   readonly #traffic: Traffic;
+  readonly #mtus: PathMtus;
   #interface: ClientInterface | undefined;
   #systemServers: readonly IpAddress[] = [];
   #events: ClientEvent[] = [];
@@ -100,7 +105,9 @@ export class Client {
     this.#node = deps.link;
     this.#stub = new StubResolver(this.#resources, this.#addresses);
     this.#routing = new Routing(this.#resources, this.#addresses, this.#gateways);
+    this.#mtus = new PathMtus(deps.tunMtu ?? MAX_PACKET_LENGTH);
     this.#access = new Access({
+      mtus: this.#mtus,
       node: this.#node,
       gateways: this.#gateways,
       resources: this.#resources,
@@ -112,6 +119,7 @@ export class Client {
       gateways: this.#gateways,
       routing: this.#routing,
       access: this.#access,
+      mtus: this.#mtus,
     });
   }
 
@@ -187,6 +195,8 @@ export class Client {
   handleTimeout(now: Instant): void {
     this.#node.handleTimeout(now);
     this.#access.handleTimeout(now);
+    this.#traffic.handleTimeout(now);
+    this.#mtus.handleTimeout(now);
     this.#settle(now);
   }
 
@@ -236,7 +246,7 @@ export class Client {
   }
 
   pollTimeout(): Instant | undefined {
-    return earliest(this.#node.pollTimeout(), this.#access.pollTimeout());
+    return earliest(this.#node.pollTimeout(), this.#access.pollTimeout(), this.#mtus.pollTimeout());
   }
 
   snapshot(): Readonly<Record<string, unknown>> {
@@ -260,6 +270,10 @@ export class Client {
     }
     for (let event = this.#node.pollEvent(); event; event = this.#node.pollEvent()) {
       this.#handleNodeEvent(event, now);
+    }
+    for (let probe = this.#mtus.pollProbe(); probe; probe = this.#mtus.pollProbe()) {
+      const packet = writeControlPacket({ kind: 'mtu-probe', ...probe });
+      this.#node.sendPacket(probe.peer, packet, 0, now);
     }
     const ready = this.#access.takeReady();
     if (ready.length > 0) this.#traffic.resend(ready, now);
@@ -388,9 +402,11 @@ export class Client {
       case 'connection-closed':
         this.#candidates.forget(event.peer);
         this.#access.forgetGateway(event.peer);
+        this.#mtus.forget(event.peer);
         this.#routing.forget();
         break;
       case 'path-changed':
+        this.#mtus.handlePath(event.peer, now);
         break;
     }
     this.#events.push(event);

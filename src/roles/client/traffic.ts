@@ -13,15 +13,22 @@ import {
   type TunBatch,
   VERDICT,
 } from '../../base/batch.ts';
-import { at } from '../../base/bytes.ts';
+import { at, viewOf } from '../../base/bytes.ts';
 import { Counters } from '../../base/counters.ts';
 import type { PeerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
+import type { FragmentDrop } from '../../proto/fragments/reassembly.ts';
 import { isControlPacket } from '../../wire/control/p2p-control.ts';
-import { parseSuperPacket, parseTunPacket, type RowOutcome } from '../../wire/ip/batch-rows.ts';
+import {
+  copyTunPacket,
+  parseSuperPacket,
+  parseTunPacket,
+  type RowOutcome,
+} from '../../wire/ip/batch-rows.ts';
 import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
 import { EmbeddedPacket, parseEmbeddedPacket } from '../../wire/ip/embedded-packet.ts';
+import { mayBeSplit, splitPacket } from '../../wire/ip/fragment.ts';
 import { refusalOf, writeIcmpError } from '../../wire/ip/icmp-error.ts';
 import {
   DESTINATION_WORDS,
@@ -31,13 +38,17 @@ import {
   TRANSPORT,
 } from '../../wire/ip/parsed-packet.ts';
 import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
+import type { PathMtus } from '../path-mtus.ts';
+import { tooBigAbout } from '../too-big.ts';
 import type { Access } from './access.ts';
 import { copyPacket } from './copy-packet.ts';
+import { Fragments } from './fragments.ts';
 import type { Gateways } from './gateways.ts';
 import type { ClientLink } from './link.ts';
 import type { Routing } from './routing.ts';
 
 export type TrafficDrop =
+  | FragmentDrop
   | Exclude<RowOutcome, 'parsed'>
   | 'multicast'
   | 'not-configured'
@@ -63,6 +74,7 @@ interface TrafficDeps {
   readonly gateways: Gateways;
   readonly routing: Routing;
   readonly access: Access;
+  readonly mtus: PathMtus;
 }
 
 export class Traffic {
@@ -71,14 +83,17 @@ export class Traffic {
   readonly #gateways: Gateways;
   readonly #routing: Routing;
   readonly #access: Access;
+  readonly #mtus: PathMtus;
+  readonly #fragments: Fragments = new Fragments(this.drops);
   readonly #packet = new ParsedPacket();
   readonly #embedded = new EmbeddedPacket();
   readonly #own = new Int32Array(8);
   #isConfigured = false;
   #toTun: Uint8Array[] = [];
 
-  constructor({ node, gateways, routing, access }: TrafficDeps) {
+  constructor({ node, gateways, routing, access, mtus }: TrafficDeps) {
     this.#node = node;
+    this.#mtus = mtus;
     this.#gateways = gateways;
     this.#routing = routing;
     this.#access = access;
@@ -97,12 +112,17 @@ export class Traffic {
       packets[row + TUN_PACKET.slot] = NO_SLOT;
       const outcome = parseTunPacket(batch, i, this.#packet);
       if (outcome !== 'parsed') {
-        this.drops.add(outcome);
+        if (outcome === 'fragment') this.#takeFragmentOfHost(bytesOfTun(batch, row), now);
+        else this.drops.add(outcome);
         continue;
       }
       const isPartial = (at(packets, row + TUN_PACKET.flags) & TUN_FLAG.checksumNeeded) !== 0;
       const peer = this.#admit(slab, isPartial, now);
       if (peer === undefined) continue;
+      if (this.#packet.tunnelLength > MAX_PACKET_LENGTH && !this.#fits(peer)) {
+        this.#handleTooLarge(peer, batch, i, now);
+        continue;
+      }
       const slot = this.#node.sendSlot(peer, now);
       if (slot === NO_SLOT) this.#sendAlone(peer, slab, isPartial, now);
       packets[row + TUN_PACKET.slot] = slot;
@@ -126,7 +146,12 @@ export class Traffic {
     for (let i = 0; i < batch.superCount; i++) {
       const row = i * SUPER.stride;
       const peer = this.#node.peerOfSlot(at(rows, row + SUPER.slot));
-      const outcome = parseSuperPacket(batch, i, this.#packet);
+      const outcome = parseSuperPacket(batch, i, this.#packet, this.#mtus.largest);
+      if (outcome === 'fragment') {
+        rows[row + SUPER.verdict] = VERDICT.drop;
+        this.#takeFragmentOfGateway(peer, bytesOfSuper(batch, row), now);
+        continue;
+      }
       const isAllowed = this.#admitInbound(peer, slab, view, outcome, now);
       if (isAllowed) mergeEcn(view, this.#packet, at(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = isAllowed ? VERDICT.forward : VERDICT.drop;
@@ -136,8 +161,14 @@ export class Traffic {
   /** A packet that arrived outside of a batch. */
   handlePacket(peer: PeerId, bytes: Uint8Array, now: Instant): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (bytes.length > this.#mtus.largest) return this.#drop('too-large');
     const outcome = parsePacket(view, 0, bytes.length, this.#packet);
+    if (outcome === 'fragment') return this.#takeFragmentOfGateway(peer, bytes, now);
     if (this.#admitInbound(peer, bytes, view, outcome, now)) this.#pushToTun(bytes);
+  }
+
+  handleTimeout(now: Instant): void {
+    this.#fragments.handleTimeout(now);
   }
 
   pollTunPacket(): Uint8Array | undefined {
@@ -169,6 +200,52 @@ export class Traffic {
         return undefined;
       }
     }
+  }
+
+  /** Decided as a whole, like any other packet, and sent on in fragments. */
+  #takeFragmentOfHost(fragment: Uint8Array, now: Instant): void {
+    const whole = this.#fragments.take(undefined, fragment, this.#packet, now);
+    const peer = whole && this.#admit(whole.bytes, false, now);
+    if (!whole || peer === undefined) return;
+    const size = Math.min(whole.largest, this.#mtus.sizeForLarge(peer));
+    this.#sendInFragments(peer, whole.bytes, whole.identification, size, now);
+  }
+
+  /** What it was cut to on its way means nothing to this host. */
+  #takeFragmentOfGateway(peer: PeerId | undefined, fragment: Uint8Array, now: Instant): void {
+    if (peer === undefined) return this.#drop('no-gateway');
+    const whole = this.#fragments.take(peer, fragment, this.#packet, now);
+    if (whole && this.#admitInbound(peer, whole.bytes, viewOf(whole.bytes), 'parsed', now))
+      this.#pushToTun(whole.bytes);
+  }
+
+  #fits(peer: PeerId): boolean {
+    return this.#packet.tunnelLength <= this.#mtus.sizeForLarge(peer);
+  }
+
+  /** Longer than the tunnel to `peer` carries: in fragments if it may be cut, else this host is told. */
+  #handleTooLarge(peer: PeerId, batch: TunBatch, index: number, now: Instant): void {
+    const { tunnelLength } = this.#packet;
+    const copy = copyTunPacket(batch, index, this.#packet);
+    const size = this.#mtus.sizeOf(peer);
+    if (tunnelLength === copy.length && mayBeSplit(copy))
+      return this.#sendInFragments(peer, copy, viewOf(copy).getUint16(4), size, now);
+    this.#drop('too-large');
+    const error = tooBigAbout(copy, tunnelLength, size);
+    if (error) this.#pushToTun(error);
+  }
+
+  #sendInFragments(
+    peer: PeerId,
+    bytes: Uint8Array,
+    identification: number,
+    size: number,
+    now: Instant,
+  ): void {
+    parsePacket(viewOf(bytes), 0, bytes.length, this.#packet);
+    const ecn = ecnOf(viewOf(bytes), this.#packet);
+    for (const part of splitPacket(bytes, identification, size))
+      this.#sendOrWait(peer, part, ecn, now);
   }
 
   #refusal(): TrafficDrop | undefined {
@@ -270,6 +347,16 @@ export class Traffic {
     this.drops.add(reason);
     return undefined;
   }
+}
+
+function bytesOfTun({ packets, slab }: TunBatch, row: number): Uint8Array {
+  const start = at(packets, row + TUN_PACKET.offset);
+  return slab.subarray(start, start + at(packets, row + TUN_PACKET.length));
+}
+
+function bytesOfSuper({ superPackets, slab }: ReceiveBatch, row: number): Uint8Array {
+  const start = at(superPackets, row + SUPER.offset);
+  return slab.subarray(start, start + at(superPackets, row + SUPER.length));
 }
 
 function isMulticast(addresses: Int32Array, version: number): boolean {

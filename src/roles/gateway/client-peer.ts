@@ -26,7 +26,6 @@ import {
   SOURCE_WORDS,
   TRANSPORT,
 } from '../../wire/ip/parsed-packet.ts';
-import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
 import { Authorizations, type PolicyAnswer } from './authorizations.ts';
 import type { Decision } from './decisions.ts';
@@ -82,8 +81,6 @@ export class ClientPeer implements FlowClient {
   readonly domainWishes: TokenBucket;
   /** Bytes and super-packets that passed. */
   readonly traffic: TrafficCounters = new TrafficCounters();
-  /** Largest packet its tunnel carries. */
-  maxPacket: number = MAX_PACKET_LENGTH;
   /** The session of the packet that was last allowed, -1: none. For whoever counts. */
   lastSession = -1;
   /** `undefined`: nobody wants to know. */
@@ -248,7 +245,7 @@ export class ClientPeer implements FlowClient {
   /** A SYN must not announce more than the tunnel carries. */
   #clamp(view: DataView, packet: ParsedPacket): void {
     if ((packet.tcpFlags & TCP_FLAG.syn) === 0 || !this.#wide.settings.clampMss) return;
-    clampMss(view, packet, this.maxPacket);
+    clampMss(view, packet, this.#wide.mtus.sizeOf(this.peer));
   }
 
   #classify(

@@ -6,6 +6,7 @@ import type { Log } from '../../base/log.ts';
 import { type Instant, later } from '../../base/time.ts';
 import {
   type AssignedIps,
+  type MtuProbe,
   parseControlPacket,
   writeControlPacket,
 } from '../../wire/control/p2p-control.ts';
@@ -53,6 +54,14 @@ export class ControlPackets {
       case 'goodbye':
         counts.add('goodbyes-received');
         access.handleGoodbye(client, now);
+        break;
+      case 'mtu-probe':
+        // It arrived, so the path carries it, and we take it.
+        if (client.icmpErrors.take(now)) this.#answerProbe(client, event, now);
+        else counts.add('icmp-errors-limited');
+        break;
+      case 'mtu-probe-answer':
+        this.#deps.wide.mtus.handleAnswer(client.peer, event);
         break;
       case 'domain-status':
         // A gateway's message; from a client it means nothing.
@@ -137,6 +146,11 @@ export class ControlPackets {
     counts.add('domains-refused');
     log.debug('refused to set up a domain', { client: client.id, ...about, reason });
     this.#answer(client, about, 'inactive', now);
+  }
+
+  #answerProbe(client: ClientPeer, { token, size }: MtuProbe, now: Instant): void {
+    const packet = writeControlPacket({ kind: 'mtu-probe-answer', token, size });
+    this.#deps.link.sendPacket(client.peer, packet, 0, now);
   }
 
   #answer(

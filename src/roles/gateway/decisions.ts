@@ -56,6 +56,8 @@ export type GatewayCount =
   | 'icmp-errors-sent'
   /** Packets that came in fragments, became whole and went on in fragments. */
   | 'packets-reassembled'
+  /** Packets for clients, longer than the tunnel carries, that went on in fragments. */
+  | 'packets-fragmented'
   | 'icmp-errors-limited'
   | 'answers-not-sent'
   | 'control-packets'

@@ -5,6 +5,7 @@ import { viewOf } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import { InternetRejectList, laboratoryNetworks } from '../../proto/filter/reject-list.ts';
 import type { ParsedPacket } from '../../wire/ip/parsed-packet.ts';
+import { PathMtus } from '../path-mtus.ts';
 import { FlowCache } from './flow-cache.ts';
 import { isAddressOf } from './own-address.ts';
 import { DEFAULT_PACKET_SETTINGS, type PacketSettings } from './packet-settings.ts';
@@ -18,6 +19,7 @@ export class GatewayWide {
   readonly flows: FlowCache = new FlowCache();
   readonly exceptions: readonly IpNetwork[];
   readonly settings: PacketSettings;
+  readonly mtus: PathMtus;
   readonly #crypto: CryptoProvider;
   /** IPv4 at 0, IPv6 at 4. */
   readonly #own = new Int32Array(8);
@@ -35,6 +37,7 @@ export class GatewayWide {
     this.#crypto = crypto;
     this.exceptions = exceptions;
     this.settings = { ...DEFAULT_PACKET_SETTINGS, ...settings };
+    this.mtus = new PathMtus(this.settings.tunMtu);
     this.#rejectList = new InternetRejectList({ exceptions });
   }
 

@@ -91,12 +91,9 @@ export class Gateway implements TunnelRole {
     this.#access = new Access({ wide, link, setups, tracker, wallClock, log, events }, now);
     const access = this.#access;
     this.#control = new ControlPackets({ wide, access, link, setups, counts, log, events });
-    this.#traffic = new Traffic({
-      link,
-      clients: access.clients,
-      control: this.#control,
-      counts: this.counts,
-    });
+    const { clients } = access;
+    const control = this.#control;
+    this.#traffic = new Traffic({ link, clients, control, mtus: wide.mtus, counts });
   }
 
   handleRuns(batch: ReceiveBatch, now: Instant): void {
@@ -126,6 +123,8 @@ export class Gateway implements TunnelRole {
     this.#access.handleTimeout(now);
     this.#control.handleTimeout(now);
     this.#tracker.handleTimeout(now);
+    this.#traffic.handleTimeout(now);
+    this.#wide.mtus.handleTimeout(now);
     if (this.#relayRequest.handleTimeout(now)) this.#send({ event: 'no_relays', payload: {} });
     this.#drainLink(now);
   }
@@ -243,7 +242,7 @@ export class Gateway implements TunnelRole {
   }
 
   pollTunPacket(): Uint8Array | undefined {
-    return this.#traffic.pollTunPacket();
+    return this.#traffic.exits.pollTunPacket();
   }
 
   pollEvent(): GatewayEvent | undefined {
@@ -258,6 +257,7 @@ export class Gateway implements TunnelRole {
       this.#link.pollTimeout(),
       this.#access.pollTimeout(),
       this.#tracker.pollTimeout(),
+      this.#wide.mtus.pollTimeout(),
       this.#setups.pollTimeout(),
       this.#relayRequest.pollTimeout(),
     );
@@ -319,6 +319,11 @@ export class Gateway implements TunnelRole {
     for (let event = this.#link.pollEvent(); event; event = this.#link.pollEvent()) {
       this.#handleLinkEvent(event, now);
     }
+    const { mtus } = this.#wide;
+    for (let probe = mtus.pollProbe(); probe; probe = mtus.pollProbe()) {
+      const packet = writeControlPacket({ kind: 'mtu-probe', ...probe });
+      this.#link.sendPacket(probe.peer, packet, 0, now);
+    }
   }
 
   /** A client keeps what it may reach while its connection comes and goes (data-plane 2.3). */
@@ -338,6 +343,7 @@ export class Gateway implements TunnelRole {
         const reason = event.kind === 'connection-failed' ? event.reason : 'closed';
         const client = clientId(event.peer);
         this.#candidates.forget(event.peer);
+        this.#wide.mtus.forget(event.peer);
         this.#paths.delete(client);
         this.#events.push({ kind: 'client-disconnected', client, reason });
         break;
@@ -345,6 +351,7 @@ export class Gateway implements TunnelRole {
       case 'path-changed': {
         const client = clientId(event.peer);
         this.#paths.set(client, event.path);
+        this.#wide.mtus.handlePath(event.peer, now);
         this.#events.push({ kind: 'path-changed', client, path: event.path });
         break;
       }

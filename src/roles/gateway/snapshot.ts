@@ -32,6 +32,8 @@ export interface ClientSnapshot {
   readonly path:
     | { readonly kind: 'direct' | 'relayed'; readonly local: string; readonly remote: string }
     | undefined;
+  /** Longest packet that its tunnel carries. */
+  readonly mtu: number;
   readonly authorizations: readonly AuthorizationSnapshot[];
   readonly domains: number;
   readonly translations: number;
@@ -65,16 +67,17 @@ export function snapshotOf(sources: SnapshotSources): GatewaySnapshot {
       ...clientSnapshot(client),
       connection: link.connectionState(client.peer) ?? 'none',
       path: pathSnapshot(paths.get(client.id)),
+      mtu: wide.mtus.sizeOf(client.peer),
     })),
     domainQueries: { running: setups.runningCount, waiting: setups.waitingCount },
     counts: counts.snapshot(),
-    dropsToResource: traffic.dropsToResource.snapshot(),
-    dropsToClient: traffic.dropsToClient.snapshot(),
+    dropsToResource: traffic.exits.dropsToResource.snapshot(),
+    dropsToClient: traffic.exits.dropsToClient.snapshot(),
     link: link.snapshot(),
   };
 }
 
-function clientSnapshot(client: ClientPeer): Omit<ClientSnapshot, 'connection' | 'path'> {
+function clientSnapshot(client: ClientPeer): Omit<ClientSnapshot, 'connection' | 'path' | 'mtu'> {
   const { authorizations, translations, nat } = client;
   return {
     id: client.id,

@@ -132,18 +132,10 @@ describe('the order of data-plane 3.3', () => {
     const malformed = packetTo('10.0.0.9', 'tcp', 22);
     malformed[3] = 39;
     for (const packet of [fragment, malformed]) expect(outcome(world, packet)).toBe('dropped');
-    expect(
-      outcome(
-        world,
-        writeUdpPacket({
-          source: ip(ALICE.ipv4),
-          destination: ip('10.0.0.9'),
-          sourcePort: 1,
-          destinationPort: 2,
-          payload: new Uint8Array(1260),
-        }),
-      ),
-    ).toBe('dropped');
+    // Beyond the reference, which says nothing: "fragmentation needed" (tunnel-mtu.test.ts).
+    const ends = { source: ip(ALICE.ipv4), destination: ip('10.0.0.9') };
+    const payload = new Uint8Array(1260);
+    world.fromClient(writeUdpPacket({ ...ends, sourcePort: 1, destinationPort: 2, payload }));
     expect(counted(world)).toEqual(['fragment', 'malformed', 'too-large']);
   });
 

@@ -8,11 +8,11 @@
 
 import { type ReceiveBatch, SUPER, TUN_PACKET, type TunBatch, VERDICT } from '../../base/batch.ts';
 import { int32At, viewOf } from '../../base/bytes.ts';
-import { Counters } from '../../base/counters.ts';
+import type { Counters } from '../../base/counters.ts';
 import type { PeerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
-import { Reassembly } from '../../proto/fragments/reassembly.ts';
+import type { WholePacket } from '../../proto/fragments/reassembly.ts';
 import { isTunnelWords } from '../../wire/control/address-plan.ts';
 import { isControlPacket } from '../../wire/control/p2p-control.ts';
 import {
@@ -22,64 +22,65 @@ import {
   type RowOutcome,
 } from '../../wire/ip/batch-rows.ts';
 import { ecnOf, mergeEcn } from '../../wire/ip/edit.ts';
-import { parseFragment, splitPacket } from '../../wire/ip/fragment.ts';
-import { writeIcmpError } from '../../wire/ip/icmp-error.ts';
 import { DESTINATION_WORDS, ParsedPacket, parsePacket } from '../../wire/ip/parsed-packet.ts';
 import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
+import { innerPacketLength } from '../../wire/wireguard/inner-packet.ts';
+import type { PathMtus } from '../path-mtus.ts';
+import { tooBigAbout } from '../too-big.ts';
 import { countSuperPacket, countTunPacket, countWhole } from './accounting.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { Clients } from './clients.ts';
 import type { ControlPackets } from './control-packets.ts';
-import { answerTo, type Decision, type DropReason, type GatewayCount } from './decisions.ts';
+import type { GatewayCount } from './decisions.ts';
+import { Exits } from './exits.ts';
 import { type GatewayLink, wasTaken } from './link.ts';
-
-// Implementation
-/** Packets for our own TUN device that arrived one by one; the loop takes them each turn. */
-const MAX_PACKETS_TO_TUN = 1_024;
+import { WholePackets } from './whole-packets.ts';
 
 export interface TrafficDeps {
   readonly link: GatewayLink;
   readonly clients: Clients;
   readonly control: ControlPackets;
+  readonly mtus: PathMtus;
   readonly counts: Counters<GatewayCount>;
 }
 
 export class Traffic {
-  /** Packets of clients that were not forwarded. */
-  readonly dropsToResource: Counters<DropReason | 'tun-queue-full'> = new Counters();
-  /** Packets for clients that were not sent. */
-  readonly dropsToClient: Counters<DropReason> = new Counters();
+  readonly exits: Exits;
   readonly #link: GatewayLink;
   readonly #clients: Clients;
   readonly #control: ControlPackets;
+  readonly #mtus: PathMtus;
   readonly #counts: Counters<GatewayCount>;
+  readonly #whole: WholePackets;
   readonly #packet = new ParsedPacket();
-  readonly #toTun: Uint8Array[] = [];
   /** Whose packet is being decided, for the case that an invariant breaks meanwhile. */
   #serving: ClientPeer | undefined;
-  readonly #reassembly = { toResource: new Reassembly(), toClient: new Reassembly() };
 
-  constructor({ link, clients, control, counts }: TrafficDeps) {
+  constructor({ link, clients, control, mtus, counts }: TrafficDeps) {
     this.#link = link;
     this.#clients = clients;
     this.#control = control;
+    this.#mtus = mtus;
     this.#counts = counts;
+    this.exits = new Exits(link, counts);
+    this.#whole = new WholePackets({ clients, exits: this.exits, mtus, counts });
   }
 
   handleSuperPackets(batch: ReceiveBatch, now: Instant): void {
     const { superPackets: rows, slab, view } = batch;
+    const mtu = this.#mtus.largest;
     for (let i = 0; i < batch.superCount; i++) {
       const row = i * SUPER.stride;
       rows[row + SUPER.verdict] = VERDICT.drop;
-      const outcome = parseSuperPacket(batch, i, this.#packet);
+      const outcome = parseSuperPacket(batch, i, this.#packet, mtu);
       const peer = this.#link.peerOfSlot(int32At(rows, row + SUPER.slot));
-      if (outcome === 'fragment') {
+      if (outcome !== 'parsed') {
         const start = int32At(rows, row + SUPER.offset);
-        const fragment = slab.subarray(start, start + int32At(rows, row + SUPER.length));
-        this.#handleFragmentOfClient(peer, fragment, int32At(rows, row + SUPER.ecn), now);
+        const packet = slab.subarray(start, start + int32At(rows, row + SUPER.length));
+        this.#handleUnusual(outcome, peer, packet, int32At(rows, row + SUPER.ecn), now);
         continue;
       }
-      const client = this.#admit(outcome, slab, view, peer, now);
+      const client = this.#admit(slab, view, peer, now);
       if (!client) continue;
       mergeEcn(view, this.#packet, int32At(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = VERDICT.forward;
@@ -91,15 +92,15 @@ export class Traffic {
   handlePacket(peer: PeerId, bytes: Uint8Array, ecn: Ecn, now: Instant): void {
     const view = viewOf(bytes);
     const outcome =
-      bytes.length > MAX_PACKET_LENGTH
+      bytes.length > this.#mtus.largest
         ? 'too-large'
         : parsePacket(view, 0, bytes.length, this.#packet);
-    if (outcome === 'fragment') return this.#handleFragmentOfClient(peer, bytes, ecn, now);
-    const client = this.#admit(outcome, bytes, view, peer, now);
+    if (outcome !== 'parsed') return this.#handleUnusual(outcome, peer, bytes, ecn, now);
+    const client = this.#admit(bytes, view, peer, now);
     this.#serving = undefined;
     if (!client) return;
     mergeEcn(view, this.#packet, ecn);
-    if (this.#pushToTun(bytes)) countWhole(client, this.#packet, bytes, 'to-resource', now);
+    if (this.exits.pushToTun(bytes)) countWhole(client, this.#packet, bytes, 'to-resource', now);
   }
 
   handleTunPackets(batch: TunBatch, now: Instant): void {
@@ -112,19 +113,23 @@ export class Traffic {
       if (outcome === 'fragment') {
         const start = int32At(rows, row + TUN_PACKET.offset);
         const end = start + int32At(rows, row + TUN_PACKET.length);
-        this.#handleFragmentOfResource(batch.slab.subarray(start, end), now);
+        this.#whole.handleFragmentOfResource(batch.slab.subarray(start, end), now);
         continue;
       }
       if (outcome !== 'parsed') {
-        this.dropsToClient.add(outcome);
+        this.exits.dropToClient(outcome);
         continue;
       }
       const client = this.#recipient(view);
       if (!client) continue;
       this.#serving = client;
+      if (packet.tunnelLength > MAX_PACKET_LENGTH && !this.#fits(client)) {
+        this.#whole.handleTooLarge(client, batch, i, packet, now);
+        continue;
+      }
       const decision = client.decideToClient(batch.slab, view, packet, now);
       if (decision !== 'forward') {
-        this.#sendOrDrop(client, decision, now);
+        this.exits.settleToClient(client, decision, now);
         continue;
       }
       const ecn = ecnOf(view, packet);
@@ -133,8 +138,12 @@ export class Traffic {
       rows[row + TUN_PACKET.ecn] = ecn;
       if (slot >= 0 || this.#sendAlone(client, batch, i, now))
         countTunPacket(client, packet, batch, row, now);
-      else this.dropsToClient.add('not-connected');
+      else this.exits.dropToClient('not-connected');
     }
+  }
+
+  handleTimeout(now: Instant): void {
+    this.#whole.handleTimeout(now);
   }
 
   /** The client that was served when an invariant broke. */
@@ -144,23 +153,17 @@ export class Traffic {
     return served;
   }
 
-  pollTunPacket(): Uint8Array | undefined {
-    return this.#toTun.shift();
-  }
-
   /** The client whose packet may be forwarded (data-plane 3.3); otherwise it is dropped, answered or handled here. */
   #admit(
-    outcome: RowOutcome,
     slab: Uint8Array,
     view: DataView,
     peer: PeerId | undefined,
     now: Instant,
   ): ClientPeer | undefined {
     const packet = this.#packet;
-    if (outcome !== 'parsed') return this.#drop(outcome);
-    if (isMulticast(packet)) return this.#drop('multicast');
-    const client = peer === undefined ? undefined : this.#clients.get(peer);
-    if (!client) return this.#drop('no-peer');
+    if (isMulticast(packet)) return this.exits.drop('multicast');
+    const client = this.#find(peer);
+    if (!client) return this.exits.drop('no-peer');
     this.#serving = client;
     if (isControlPacket(view, packet.offset, packet.length)) {
       const copy = slab.slice(packet.offset, packet.offset + packet.length);
@@ -169,77 +172,55 @@ export class Traffic {
     }
     const decision = client.decideToResource(view, packet, now);
     if (decision === 'forward') return client;
-    this.#drop(decision);
-    this.#answer(client, decision, slab, now);
+    this.exits.refuse(client, decision, slab, packet, now);
     return undefined;
   }
 
-  /** Decided as a whole, like any other packet, and sent on in fragments no larger than they came. Cold. */
-  #handleFragmentOfClient(
+  #find(peer: PeerId | undefined): ClientPeer | undefined {
+    return peer === undefined ? undefined : this.#clients.get(peer);
+  }
+
+  /** A packet of a client that could not be decided as it came. */
+  #handleUnusual(
+    outcome: Exclude<RowOutcome, 'parsed'>,
     peer: PeerId | undefined,
-    fragment: Uint8Array,
+    bytes: Uint8Array,
     ecn: number,
     now: Instant,
   ): void {
-    const client = peer === undefined ? undefined : this.#clients.get(peer);
-    if (!client) return this.#drop('no-peer');
-    const outcome = this.#reassembly.toResource.add(client.id, fragment, now);
-    if (outcome.kind === 'dropped') return this.#drop(outcome.reason);
-    if (outcome.kind === 'held') return;
-    const { bytes, identification, largest } = outcome.packet;
-    const view = viewOf(bytes);
-    const parsed = parsePacket(view, 0, bytes.length, this.#packet);
-    if (!this.#admit(parsed, bytes, view, peer, now)) return;
-    mergeEcn(view, this.#packet, ecn);
-    this.#counts.add('packets-reassembled');
-    countWhole(client, this.#packet, bytes, 'to-resource', now);
-    for (const part of splitPacket(bytes, identification, largest)) this.#pushToTun(part);
-  }
-
-  #handleFragmentOfResource(fragment: Uint8Array, now: Instant): void {
-    const addresses = parseFragment(fragment)?.addresses;
-    if (!addresses) return this.dropsToClient.add('fragment');
-    const client = this.#clients.findByAddress(addresses, DESTINATION_WORDS);
-    if (!client) return this.dropsToClient.add('no-peer');
-    const outcome = this.#reassembly.toClient.add(client.id, fragment, now);
-    if (outcome.kind === 'dropped') return this.dropsToClient.add(outcome.reason);
-    if (outcome.kind === 'held') return;
-    const { bytes, identification, largest } = outcome.packet;
-    const view = viewOf(bytes);
-    const parsed = parsePacket(view, 0, bytes.length, this.#packet);
-    if (parsed !== 'parsed') return this.dropsToClient.add(parsed);
-    const decision = client.decideToClient(bytes, view, this.#packet, now);
-    if (decision !== 'forward') return this.#sendOrDrop(client, decision, now);
-    this.#counts.add('packets-reassembled');
-    const ecn = ecnOf(view, this.#packet);
-    let isSent = true;
-    for (const part of splitPacket(bytes, identification, Math.min(largest, client.maxPacket)))
-      isSent &&= wasTaken(this.#link.sendPacket(client.peer, part, ecn, now));
-    if (isSent) countWhole(client, this.#packet, bytes, 'to-client', now);
-    else this.dropsToClient.add('not-connected');
-  }
-
-  #pushToTun(bytes: Uint8Array): boolean {
-    const hasRoom = this.#toTun.length < MAX_PACKETS_TO_TUN;
-    if (hasRoom) this.#toTun.push(bytes);
-    else this.dropsToResource.add('tun-queue-full');
-    return hasRoom;
-  }
-
-  #drop(reason: DropReason): undefined {
-    this.dropsToResource.add(reason);
-  }
-
-  #answer(client: ClientPeer, decision: Decision, slab: Uint8Array, now: Instant): void {
-    const kind = answerTo(decision);
-    if (!kind) return;
-    if (!client.icmpErrors.take(now)) {
-      this.#counts.add('icmp-errors-limited');
-      return;
+    const client = this.#find(peer);
+    switch (outcome) {
+      case 'malformed':
+        return this.exits.drop(outcome);
+      case 'too-large': {
+        // Of a super-packet the header tells the length of the first segment.
+        const length = innerPacketLength(bytes);
+        const isControl = isControlPacket(viewOf(bytes), 0, bytes.length);
+        if (!client || length === undefined || isControl) return this.exits.drop(outcome);
+        const error = tooBigAbout(bytes.slice(0, length), length, this.#mtus.largest);
+        return this.exits.refuseTooLarge(client, error, now);
+      }
+      case 'fragment': {
+        const whole = this.#whole.takeFragmentOfClient(client, bytes, now);
+        if (client && whole) this.#handleWhole(client, whole, ecn, now);
+      }
     }
-    const error = writeIcmpError(kind, slab, this.#packet);
-    const isSent = wasTaken(this.#link.sendPacket(client.peer, error, 0, now));
-    this.#counts.add(isSent ? 'icmp-errors-sent' : 'answers-not-sent');
+  }
+
+  /** A packet of a client that came in fragments. */
+  #handleWhole(client: ClientPeer, whole: WholePacket, ecn: number, now: Instant): void {
+    const { bytes } = whole;
+    const view = viewOf(bytes);
+    const parsed = parsePacket(view, 0, bytes.length, this.#packet);
+    if (parsed !== 'parsed') return this.exits.drop(parsed);
+    if (!this.#admit(bytes, view, client.peer, now)) return;
+    mergeEcn(view, this.#packet, ecn);
+    this.#whole.forwardToResource(client, this.#packet, whole, now);
+  }
+
+  /** Whether `#packet`, longer than the standard size, may go to the client as it is. */
+  #fits(client: ClientPeer): boolean {
+    return this.#packet.tunnelLength <= this.#mtus.sizeForLarge(client.peer);
   }
 
   /** The client a packet from the TUN device is for (data-plane 4.2 steps 2 to 4). */
@@ -249,21 +230,11 @@ export class Traffic {
       this.#counts.add('control-packets-from-tun');
     }
     if (!isTunnelWords(packet.addresses, DESTINATION_WORDS)) {
-      this.dropsToClient.add('not-a-peer');
-      return undefined;
+      return this.exits.dropToClient('not-a-peer');
     }
     const client = this.#clients.findByAddress(packet.addresses, DESTINATION_WORDS);
-    if (!client) this.dropsToClient.add('no-peer');
+    if (!client) this.exits.dropToClient('no-peer');
     return client;
-  }
-
-  #sendOrDrop(client: ClientPeer, decision: Decision | Uint8Array, now: Instant): void {
-    if (typeof decision === 'string') {
-      if (decision !== 'forward') this.dropsToClient.add(decision);
-      return;
-    }
-    const isSent = wasTaken(this.#link.sendPacket(client.peer, decision, 0, now));
-    if (!isSent) this.dropsToClient.add('not-connected');
   }
 
   /** Without a key slot a single packet goes through the link, which may know a way; a GSO packet cannot. */

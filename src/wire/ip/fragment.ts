@@ -146,6 +146,24 @@ export function splitPacket(
   return fragments;
 }
 
+/** Whether a router may cut the packet into fragments: IPv4 without DF. */
+export function mayBeSplit(packet: Uint8Array): boolean {
+  const view = viewOf(packet);
+  const isIpv4 = view.getUint8(0) >> 4 === 4;
+  return isIpv4 && (view.getUint16(IPV4.flagsAndFragment) & IPV4_DONT_FRAGMENT) === 0;
+}
+
+/** Makes the header tell the length of `packet`. */
+export function setIpLength(packet: Uint8Array): void {
+  const view = viewOf(packet);
+  if (view.getUint8(0) >> 4 === 6) {
+    view.setUint16(IPV6.payloadLength, packet.length - IPV6.headerLength);
+    return;
+  }
+  view.setUint16(IPV4.totalLength, packet.length);
+  writeIpv4Checksum(view, ipv4HeaderLength(view, 0));
+}
+
 function writeIpv4Checksum(view: DataView, headerLength: number): void {
   view.setUint16(IPV4.checksum, 0);
   view.setUint16(IPV4.checksum, checksumOf(sumBytes(view, 0, headerLength)));
