@@ -31,7 +31,7 @@ function live(mtu: PathMtu, from: Instant, end: Instant, carries: number, isUsed
 }
 
 const START = instant(5_000);
-const after = (ms: number): Instant => later(START, ms);
+const past = (ms: number): Instant => later(START, ms);
 
 describe('PathMtu', () => {
   it('finds the largest usual size that the path carries, within a round trip', () => {
@@ -43,53 +43,53 @@ describe('PathMtu', () => {
       [1_300, 1_280],
     ] as const) {
       const mtu = new PathMtu(BASE, 9_000, START);
-      live(mtu, START, after(60), carries);
+      live(mtu, START, past(60), carries);
       expect(mtu.size).toBe(found);
     }
   });
 
   it('stays at the base with a peer that does not answer, and stops asking', () => {
     const mtu = new PathMtu(BASE, 9_000, START);
-    expect(live(mtu, START, after(10_000), 0)).toBe(15);
+    expect(live(mtu, START, past(10_000), 0)).toBe(15);
     expect(mtu.size).toBe(BASE);
     expect(mtu.pollTimeout()).toBeUndefined();
-    expect(live(mtu, after(10_000), after(3_600_000), 0)).toBe(0);
+    expect(live(mtu, past(10_000), past(3_600_000), 0)).toBe(0);
   });
 
   it('asks nothing where nothing more is wanted', () => {
     const mtu = new PathMtu(BASE, BASE, START);
-    expect(live(mtu, START, after(60_000), 9_000, true)).toBe(0);
+    expect(live(mtu, START, past(60_000), 9_000, true)).toBe(0);
     expect(mtu.size).toBe(BASE);
   });
 
   it('is silent while it is not used, and confirms while it is', () => {
     const mtu = new PathMtu(BASE, 1_500, START);
-    live(mtu, START, after(5_000), 1_500);
-    expect(live(mtu, after(5_000), after(600_000), 1_500)).toBe(0);
-    expect(live(mtu, after(600_000), after(660_000), 1_500, true)).toBeGreaterThan(2);
+    live(mtu, START, past(5_000), 1_500);
+    expect(live(mtu, past(5_000), past(600_000), 1_500)).toBe(0);
+    expect(live(mtu, past(600_000), past(660_000), 1_500, true)).toBeGreaterThan(2);
     expect(mtu.size).toBe(1_500);
   });
 
   it('finds out within 20 s of use that a path got narrower', () => {
     const mtu = new PathMtu(BASE, 9_000, START);
-    live(mtu, START, after(5_000), 9_000);
-    live(mtu, after(5_000), after(25_000), 1_420, true);
+    live(mtu, START, past(5_000), 9_000);
+    live(mtu, past(5_000), past(25_000), 1_420, true);
     expect(mtu.size).toBe(1_416);
   });
 
   it('finds out in time that a path got wider', () => {
     const mtu = new PathMtu(BASE, 9_000, START);
-    live(mtu, START, after(5_000), 1_420);
-    live(mtu, after(5_000), after(700_000), 9_000, true);
+    live(mtu, START, past(5_000), 1_420);
+    live(mtu, past(5_000), past(700_000), 9_000, true);
     expect(mtu.size).toBe(9_000);
   });
 
   it('begins at the base after a change of the path', () => {
     const mtu = new PathMtu(BASE, 9_000, START);
-    live(mtu, START, after(5_000), 9_000);
-    mtu.handlePathChange(after(5_000));
+    live(mtu, START, past(5_000), 9_000);
+    mtu.handlePathChange(past(5_000));
     expect(mtu.size).toBe(BASE);
-    live(mtu, after(5_000), after(5_100), 1_420);
+    live(mtu, past(5_000), past(5_100), 1_420);
     expect(mtu.size).toBe(1_416);
   });
 
@@ -97,9 +97,9 @@ describe('PathMtu', () => {
     const mtu = new PathMtu(BASE, 9_000, START);
     mtu.handleTimeout(START);
     const old = mtu.pollProbe();
-    mtu.handlePathChange(after(10));
+    mtu.handlePathChange(past(10));
     if (old) mtu.handleAnswer({ ...old, size: 9_000 });
-    mtu.handleTimeout(after(10));
+    mtu.handleTimeout(past(10));
     const probe = mtu.pollProbe();
     if (probe) mtu.handleAnswer({ ...probe, size: 65_000 });
     expect(old && probe).toBeDefined();
