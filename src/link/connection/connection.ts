@@ -387,6 +387,9 @@ export class Connection implements Addressee {
         case 'path':
           path = event.path;
           break;
+        case 'opening':
+          this.#startProactiveHandshake();
+          break;
         case 'path-identified':
           if (path === undefined) this.#redescribe(event.path);
           else path = event.path;
@@ -431,10 +434,17 @@ export class Connection implements Addressee {
           this.#events.push(event);
           break;
         case 'expired':
+          // It went with checks that reached nobody yet: ICE knows how long to try (connectivity 4.6).
+          if (this.#isWaitingForChecks) break;
           this.#fail('wireguard-expired');
           return;
       }
     }
+  }
+
+  get #isWaitingForChecks(): boolean {
+    const { role } = this.#config;
+    return role === 'client' && this.path === undefined && !this.#finder.startsWithHandshake;
   }
 
   /** Established means both: a handshake is complete and a path is nominated (connectivity 1). Said once. */

@@ -2,16 +2,20 @@
 // candidates travel as.
 
 import type { Log } from '../../base/log.ts';
-import type { Instant } from '../../base/time.ts';
+import { earliest, type Instant } from '../../base/time.ts';
 import { IceAgent } from '../../proto/ice/agent.ts';
 import { formatCandidate, type IceCandidate, parseCandidate } from '../../proto/ice/candidate.ts';
 import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
+import { HandshakeMemory } from '../../proto/iceless/handshake-memory.ts';
 import type { StunMessage } from '../../wire/stun/message.ts';
+import { parseWireGuard } from '../../wire/wireguard/messages.ts';
 import { type Path, pathOf } from '../outbound/path.ts';
 import { RemoteCandidateBook } from './candidates.ts';
 import type { ConnectionConfig, ConnectionDeps } from './connection-types.ts';
+import { HandshakeCopies } from './handshake-copies.ts';
 import type {
   Arrival,
+  Datagram,
   FinderEvent,
   FinderSnapshot,
   FinderTransmit,
@@ -26,14 +30,19 @@ export class IceFinder implements PathFinder {
   readonly #role: LinkRole;
   readonly #agent: IceAgent;
   readonly #remotes = new RemoteCandidateBook();
+  readonly #copies = new HandshakeCopies();
+  readonly #memory = new HandshakeMemory();
   #nominated: Path | undefined;
+  #transmits: FinderTransmit[] = [];
   #events: FinderEvent[] = [];
+  #now: Instant;
 
   constructor(
     config: ConnectionConfig,
     deps: Pick<ConnectionDeps, 'crypto' | 'pacer'> & { readonly log: Log },
     now: Instant,
   ) {
+    this.#now = now;
     this.#role = config.role;
     this.#agent = new IceAgent(
       {
@@ -49,23 +58,31 @@ export class IceFinder implements PathFinder {
   }
 
   handleStun(message: StunMessage, { from, local }: Arrival, now: Instant): boolean {
+    this.#advance(now);
     return this.#agent.handleStun(message, { source: from, local }, now);
   }
 
   handleAuthentic({ from, local }: Arrival, now: Instant): void {
+    this.#advance(now);
     this.#agent.handleData({ source: from, local }, now);
   }
 
   handleTimeout(now: Instant): void {
+    this.#advance(now);
+    this.#copies.handleTimeout(now);
+    this.#memory.handleTimeout(now);
     this.#agent.handleTimeout(now);
+    this.#collect();
   }
 
   addLocal(info: LocalCandidateInfo, now: Instant): OwnCandidate | undefined {
+    this.#advance(now);
     const added = this.#agent.addLocalCandidate(info, now);
     return added && ownCandidate(added);
   }
 
   removeLocal(info: LocalCandidateInfo, now: Instant): OwnCandidate | undefined {
+    this.#advance(now);
     const removed = this.#agent.removeLocalCandidate(info, now);
     if (removed === undefined) return undefined;
     // connectivity 14.7: an official peer that has the same private address would take it for its own candidate.
@@ -78,6 +95,7 @@ export class IceFinder implements PathFinder {
   addRemote(text: string, now: Instant): RemoteCandidate | undefined {
     const candidate = parseCandidate(text);
     if (candidate === undefined) return undefined;
+    this.#advance(now);
     this.#agent.addRemoteCandidate(candidate, now);
     this.#remotes.add(candidate);
     for (const guess of this.#remotes.guess()) this.#agent.addRemoteCandidate(guess, now);
@@ -90,7 +108,7 @@ export class IceFinder implements PathFinder {
     if (candidate === undefined) return false;
     this.#remotes.remove(candidate);
     this.#agent.removeRemoteCandidate(candidate, now);
-    this.#agent.handleTimeout(now);
+    this.handleTimeout(now);
     return true;
   }
 
@@ -103,24 +121,33 @@ export class IceFinder implements PathFinder {
     this.#agent.setTiming(isIdle ? timings.idle : timings.active, now);
   }
 
-  /** A handshake is nothing to ICE: all below is for those who do without. */
-  recallHandshake(): boolean {
-    return false;
+  /** A copy that took another path, or came because our answer was lost: answered as before. */
+  recallHandshake({ bytes, from, local }: Datagram, now: Instant): boolean {
+    this.#advance(now);
+    const known = this.#memory.recallInitiation(bytes, now);
+    if (known.kind !== 'answer-again') return false;
+    this.#transmits.push({ local, remote: from, payload: known.response });
+    return true;
   }
 
-  noteInitiation(): void {}
+  noteInitiation({ bytes }: Datagram, response: Uint8Array, now: Instant): void {
+    this.#memory.noteInitiation(bytes, response, now);
+  }
 
   noteResponse(): void {}
 
-  takeInitiation(): boolean {
-    return false;
+  takeInitiation(bytes: Uint8Array, now: Instant): boolean {
+    if (parseWireGuard(bytes)?.kind !== 'initiation') return false;
+    return this.#copies.begin(bytes, now);
   }
 
   handleInner(): boolean {
     return false;
   }
 
-  noteSession(): void {}
+  noteSession(): void {
+    this.#copies.end();
+  }
 
   noteTraffic(): void {}
 
@@ -128,8 +155,10 @@ export class IceFinder implements PathFinder {
     return false;
   }
 
+  /** Checks first: what goes with them comes after them. */
   pollTransmit(): FinderTransmit | undefined {
-    return this.#agent.pollTransmit();
+    this.#collect();
+    return this.#transmits.shift() ?? this.#copies.pollTransmit();
   }
 
   pollEvent(): FinderEvent | undefined {
@@ -137,11 +166,16 @@ export class IceFinder implements PathFinder {
     if (event === undefined) return this.#events.shift();
     if (event.kind === 'state') return { kind: 'ice-state', state: event.state };
     this.#nominated = pathOf(event);
+    this.#copies.noteNominated(event, event.roundTripMs ?? 0, this.#now);
     return { kind: 'path', path: this.#nominated };
   }
 
   pollTimeout(): Instant | undefined {
-    return this.#agent.pollTimeout();
+    return earliest(
+      this.#agent.pollTimeout(),
+      this.#copies.pollTimeout(),
+      this.#memory.pollTimeout(),
+    );
   }
 
   ownCandidates(): readonly OwnCandidate[] {
@@ -150,6 +184,18 @@ export class IceFinder implements PathFinder {
 
   snapshot(): FinderSnapshot {
     return { ice: this.#agent.snapshot() };
+  }
+
+  #collect(): void {
+    for (let out = this.#agent.pollTransmit(); out; out = this.#agent.pollTransmit()) {
+      this.#transmits.push(out);
+      if (out.isOpening !== true || this.#role !== 'client') continue;
+      if (this.#copies.noteOpening(out, this.#now)) this.#events.push({ kind: 'opening' });
+    }
+  }
+
+  #advance(now: Instant): void {
+    if (now > this.#now) this.#now = now;
   }
 
   /** The path was nominated before the peer said what its address is (connectivity 4.5, path kind). */

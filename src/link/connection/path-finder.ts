@@ -51,6 +51,8 @@ export interface FinderTransmit {
 export type FinderEvent =
   /** Data takes this path from now on. */
   | { readonly kind: 'path'; readonly path: Path }
+  /** Checks go out, and a handshake could go with them. */
+  | { readonly kind: 'opening' }
   /** The same path, described better. */
   | { readonly kind: 'path-identified'; readonly path: Path }
   | { readonly kind: 'ice-state'; readonly state: IceState };

@@ -40,6 +40,8 @@ export interface IceTransmit {
   readonly payload: Uint8Array;
   /** `transactionKey` of a request, to know whose its response is. */
   readonly transactionId?: string;
+  /** The first check on its path, or one because the peer was heard there: more than the check may get through. */
+  readonly isOpening?: boolean;
 }
 
 export type IceEvent =
@@ -50,6 +52,8 @@ export type IceEvent =
       readonly remote: Endpoint;
       readonly localKind: CandidateKind;
       readonly remoteKind: CandidateKind;
+      /** Of its last check, if one was answered. */
+      readonly roundTripMs: number | undefined;
     }
   | { readonly kind: 'state'; readonly state: IceState };
 

@@ -371,10 +371,17 @@ export class IceAgent {
       },
       this.#crypto,
     );
+    const { isOpening } = pair;
     this.#checklist.noteCheck(pair, id, this.#now);
     const { base } = pair.local.candidate;
     const destination = pair.remote.candidate.address;
-    this.#transmits.push({ local: base, remote: destination, payload, transactionId: id });
+    this.#transmits.push({
+      local: base,
+      remote: destination,
+      payload,
+      transactionId: id,
+      isOpening,
+    });
   }
 
   #pairLocal(local: LocalCandidate): void {
@@ -426,6 +433,7 @@ export class IceAgent {
       remote: remote.address,
       localKind: local.kind,
       remoteKind: remote.kind,
+      roundTripMs: pair.rtt,
     });
   }
 

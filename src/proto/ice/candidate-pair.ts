@@ -190,6 +190,11 @@ export class CandidatePair {
     return this.#isTriggered || this.#nomination === 'nominated';
   }
 
+  /** The next check is the first one, or there because the peer was heard. */
+  get isOpening(): boolean {
+    return this.#attempts.length === 0 || this.#isTriggered;
+  }
+
   get isSuspect(): boolean {
     return this.#isSuspect;
   }
