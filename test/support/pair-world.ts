@@ -93,7 +93,8 @@ abstract class Member<Role extends HostedRole> implements Participant {
     this.drainEvents(now);
     const { party } = this;
     if (!party) return;
-    for (const message of party.inbox.splice(0)) {
+    for (const sent of party.inbox.splice(0)) {
+      const message = this.world.onTheWay(sent);
       this.heard.push(message.event);
       this.world.post((at) => {
         if (this.party === party) this.onMessage(message, at);
@@ -240,6 +241,8 @@ export class GatewayMember extends Member<Gateway> {
 export class PairWorld {
   readonly network = new VirtualNetwork();
   readonly bench: PortalBench;
+  /** Sees, and may change, what the portal sends. */
+  onTheWay: (message: Message) => Message = (message) => message;
   readonly #wallClock: WallClock;
   readonly #participants: Participant[] = [];
   readonly #mail: { readonly at: Instant; readonly deliver: (now: Instant) => void }[] = [];

@@ -10,7 +10,7 @@ import {
   isTunnel,
   show,
 } from './address.ts';
-import { type FlowRecord, Flows, type Outside } from './flows.ts';
+import { type FlowRecord, Flows, isTranslated, type Outside } from './flows.ts';
 import type { Complaint, GatewayModel, Json, ToResource } from './gateway.ts';
 import { type Answer, classify, Grants, type Resource } from './grants.ts';
 import { type Packet, read } from './packet.ts';
@@ -257,9 +257,11 @@ export class ClientOnGateway {
     const plain = this.#plainToClient(packet, resources);
     if (translated.length === 0) {
       // Who was not spoken to by the client may be kept out although a rule would let it in (data-plane 17.8), and so may what no flow can be told from.
-      const isFlow = packet.kind === 'tcp' || packet.kind === 'udp' || packet.kind === 'echo';
-      const isAnswer = about !== undefined || (isFlow && known.length > 0);
-      const isSure = isAnswer && over.length === 0;
+      const isAnswer = known.some(
+        (record) =>
+          this.flows.liveness(record, now) === 'live' && [0, remote].includes(record.remotePort),
+      );
+      const isSure = isAnswer || (about !== undefined && all.length === 0);
       return { packets: plain, isCertain: isSure && plain.length > 0 };
     }
     const isExact = translated.every(
@@ -384,10 +386,6 @@ function isUsable(entry: Address): boolean {
 
 function hasError({ answers }: ToResource): boolean {
   return answers.length > 0;
-}
-
-function isTranslated({ insideAddress, insidePort, address, port }: FlowRecord): boolean {
-  return insideAddress !== address || insidePort !== port;
 }
 
 function distinct(packets: readonly Uint8Array[]): Uint8Array[] {

@@ -12,6 +12,8 @@ const LIFETIME_MS: Readonly<Record<Kind, number>> = {
   icmp: 120_000,
   other: 120_000,
 };
+/** docs/wire/data-plane.md: so long a gateway may know flows whose address stays, and those of other protocols. */
+const LONGEST_PLAIN_MS = 600_000;
 const UNCONFIRMED_MS = 60_000;
 const CLOSED_MS = 5_000;
 /** Sessions that ended are swept at least so often. */
@@ -36,8 +38,8 @@ export interface FlowRecord extends Outside {
   finOut: boolean;
   finIn: boolean;
   resetAt: number | undefined;
-  /** A packet came when it may have been over: it goes on as it was, or began anew, with none of its flags. */
-  isPerhapsNew: boolean;
+  /** A packet came when it may have been over: it goes on as it was, began anew with none of its flags, or the packet was none of its own. */
+  isUncertain: boolean;
   /** When another port of the same host sent something to it, too. */
   strayAt: number | undefined;
 }
@@ -128,12 +130,12 @@ export class Flows {
         finOut: false,
         finIn: false,
         resetAt: undefined,
-        isPerhapsNew: false,
+        isUncertain: false,
         strayAt: undefined,
       });
       return;
     }
-    known.isPerhapsNew ||= isClosing(known) || now >= endOf(known);
+    known.isUncertain ||= mayBeOver(known, now);
     known.lastOut = now;
     known.finOut ||= (flags & FIN) !== 0;
     if ((flags & RST) !== 0) known.resetAt ??= now;
@@ -145,6 +147,7 @@ export class Flows {
       record.strayAt = now;
       return;
     }
+    record.isUncertain ||= mayBeOver(record, now);
     record.lastIn = now;
     record.finIn ||= (flags & FIN) !== 0;
     if ((flags & RST) !== 0) record.resetAt ??= now;
@@ -155,16 +158,17 @@ export class Flows {
    * others is left open.
    */
   liveness(record: FlowRecord, now: number): Liveness {
-    const { strayAt } = record;
-    const longest = Math.max(lastOf(record), strayAt ?? 0) + LIFETIME_MS[record.kind];
-    if (record.isPerhapsNew) return now <= longest + SWEEP_MS ? 'maybe' : 'over';
+    const { strayAt, lastIn } = record;
+    const longest = Math.max(lastOf(record), strayAt ?? 0) + longestOf(record);
+    if (record.isUncertain) return now <= longest + SWEEP_MS ? 'maybe' : 'over';
     const end = endOf(record);
     if (now < end) return this.#hasClosedSibling(record) ? 'maybe' : 'live';
     if (now <= end + SWEEP_MS) return 'maybe';
     const isShared =
       strayAt !== undefined ||
       this.#records.some((other) => other !== record && shares(other, record));
-    return isShared && now <= longest + SWEEP_MS ? 'maybe' : 'over';
+    const isLong = !isTranslated(record) && lastIn !== undefined && !isClosing(record);
+    return (isShared || isLong) && now <= longest + SWEEP_MS ? 'maybe' : 'over';
   }
 
   clear(): void {
@@ -189,8 +193,23 @@ function lastOf({ lastOut, lastIn }: FlowRecord): number {
   return Math.max(lastOut, lastIn ?? 0);
 }
 
+function longestOf(record: FlowRecord): number {
+  const { kind } = record;
+  const isPlain = !isTranslated(record) && kind !== 'tcp';
+  return isPlain ? LONGEST_PLAIN_MS : LIFETIME_MS[kind];
+}
+
+/** Whether address or port are others outside. */
+export function isTranslated({ insideAddress, insidePort, address, port }: FlowRecord): boolean {
+  return insideAddress !== address || insidePort !== port;
+}
+
 function isClosing({ resetAt, finOut, finIn }: FlowRecord): boolean {
   return resetAt !== undefined || (finOut && finIn);
+}
+
+function mayBeOver(record: FlowRecord, now: number): boolean {
+  return isClosing(record) || now >= endOf(record);
 }
 
 /** When it ends, unless another packet comes. */
