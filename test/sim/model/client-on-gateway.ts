@@ -155,9 +155,10 @@ export class ClientOnGateway {
     const kept: Verdict[] = known && state !== 'over' ? [{ kind: 'forward', to: known }] : [];
     if (state === 'live') return kept;
     if (!isProxy(destination)) {
-      const isReal = [...this.#mappings.values()].some(({ targets }) =>
-        targets.includes(destination),
-      );
+      // A flow of a name may have the port still, also when the name leads elsewhere by now.
+      const isReal =
+        [...this.#mappings.values()].some(({ targets }) => targets.includes(destination)) ||
+        this.flows.holder({ kind, address: destination, port }, packet, now) !== 'over';
       if (!isReal || !isTranslatable) return [...kept, { kind: 'forward', to: 'unchanged' }];
       return [...kept, ...this.#fresh(packet, [destination], now)];
     }
@@ -346,6 +347,8 @@ export class ClientOnGateway {
     if (!answer || answer.at < valid.at - REPEATED_WITHIN_MS - RESOLUTION_MS) {
       return `data-plane 9.2-3: ${where} became Active, but was not looked up`;
     }
+    // Whoever asked before may still get an answer of its own, with its own addresses.
+    this.#setups = this.#setups.filter((setup) => setup !== valid);
     this.#map(valid, answer.addresses);
     return undefined;
   }
