@@ -228,8 +228,8 @@ class Pair {
   }
 
   answer(reals: string[]): void {
-    const before = this.world.link.sent.length;
     for (const { queryId, domain } of this.#queries.splice(0)) {
+      const before = this.world.link.sent.length;
       this.model.resolved(domain, reals, this.now);
       const addresses = reals.map(ip);
       this.world.gateway.handleResolved(queryId, { kind: 'resolved', addresses }, this.world.now);
