@@ -7,11 +7,12 @@ import { Lab } from './lab.ts';
 import type { ScenarioNetwork } from './router-rules.ts';
 import type { Scenario } from './scenario.ts';
 import { END_OF_ACCESS } from './scenarios/end-of-access.ts';
+import { ICELESS } from './scenarios/iceless.ts';
 import { REACH } from './scenarios/reach.ts';
 import { REFUSE } from './scenarios/refuse.ts';
 import { SURVIVE } from './scenarios/survive.ts';
 
-const ALL: readonly Scenario[] = [...REACH, ...END_OF_ACCESS, ...SURVIVE, ...REFUSE];
+const ALL: readonly Scenario[] = [...REACH, ...END_OF_ACCESS, ...SURVIVE, ...ICELESS, ...REFUSE];
 
 export interface CheckOptions {
   readonly ipv6: boolean;

@@ -77,6 +77,7 @@ export class Lab {
         networkIpv4: LAB_NETWORKS.resource.ipv4,
         networkIpv6: options.ipv6 ? LAB_NETWORKS.resource.ipv6 : undefined,
         filteredIpv4: LAB_ADDRESSES.filtered.ipv4,
+        iceless: options.iceless ?? false,
       }),
     );
     this.portal = this.#program('portal', 'portal', this.#portalEnv());

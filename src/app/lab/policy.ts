@@ -28,6 +28,7 @@ export interface LabPolicyRule {
 export interface LabPolicy {
   resources: LabPolicyResource[];
   policies: LabPolicyRule[];
+  settings: { iceless: boolean };
 }
 
 const SITE = 'Lab';
@@ -41,17 +42,21 @@ export interface LabResourceAddresses {
   readonly filteredIpv4: string;
 }
 
-export function defaultLabPolicy(addresses: LabResourceAddresses): LabPolicy {
+export interface LabPolicyPlan extends LabResourceAddresses {
+  readonly iceless: boolean;
+}
+
+export function defaultLabPolicy(plan: LabPolicyPlan): LabPolicy {
   const resources: LabPolicyResource[] = [
-    { type: 'cidr', name: 'Lab network', site: SITE, address: addresses.networkIpv4 },
-    ...(addresses.networkIpv6 === undefined
+    { type: 'cidr', name: 'Lab network', site: SITE, address: plan.networkIpv4 },
+    ...(plan.networkIpv6 === undefined
       ? []
       : [
           {
             type: 'cidr' as const,
             name: 'Lab network (IPv6)',
             site: SITE,
-            address: addresses.networkIpv6,
+            address: plan.networkIpv6,
           },
         ]),
     { type: 'dns', name: 'Web', site: SITE, address: 'web.lab.test' },
@@ -62,7 +67,7 @@ export function defaultLabPolicy(addresses: LabResourceAddresses): LabPolicy {
       type: 'cidr',
       name: 'Filtered host',
       site: SITE,
-      address: `${addresses.filteredIpv4}/32`,
+      address: `${plan.filteredIpv4}/32`,
       filters: ['tcp 80', 'tcp 8000-8001', 'icmp'],
     },
     { type: 'internet', name: 'Internet', site: SITE },
@@ -72,6 +77,7 @@ export function defaultLabPolicy(addresses: LabResourceAddresses): LabPolicy {
     policies: resources
       .filter(({ type }) => type !== 'internet')
       .map(({ name }) => ({ group: GROUP, resource: name })),
+    settings: { iceless: plan.iceless },
   };
 }
 

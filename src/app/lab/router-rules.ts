@@ -11,6 +11,8 @@ export interface ScenarioNetwork {
   readonly clientNat: RouterKind;
   readonly gatewayNat: RouterKind;
   readonly ipv6: boolean;
+  /** The account does without ICE; no if absent (iceless 2). */
+  readonly iceless?: boolean;
 }
 
 export const DIRECT: ScenarioNetwork = {

@@ -7,7 +7,7 @@ import { DIRECT, RELAYED } from '../router-rules.ts';
 import type { Scenario } from '../scenario.ts';
 
 /** The kind of the client's path to the gateway, once it is `kind`. */
-async function expectPath(lab: Lab, kind: 'direct' | 'relayed'): Promise<string> {
+export async function expectPath(lab: Lab, kind: 'direct' | 'relayed'): Promise<string> {
   return eventually(`the connection is ${kind}`, 5_000, async () => {
     const paths = await lab.paths();
     return paths.length > 0 && paths.every((path) => path === kind) ? kind : undefined;
