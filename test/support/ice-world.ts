@@ -135,7 +135,8 @@ export class IcePeer {
 
 export class IceWorld {
   readonly network: VirtualNetwork;
-  readonly client: IcePeer;
+  /** May be replaced: a client that lost its connection begins anew. */
+  client: IcePeer;
   readonly gateway: IcePeer;
 
   constructor(network: VirtualNetwork, client: PeerOptions, gateway: PeerOptions) {

@@ -4,7 +4,7 @@
 //                relays at 192.0.2.9 (client's) and 192.0.2.10 (gateway's)
 
 import { describe, expect, it } from 'vitest';
-import { IceWorld, type PeerOptions } from '../../../test/support/ice-world.ts';
+import { IcePeer, IceWorld, type PeerOptions } from '../../../test/support/ice-world.ts';
 import {
   ep,
   FULL_CONE,
@@ -193,6 +193,26 @@ describe('a better pair that works later', () => {
 });
 
 describe('a path that dies while another works', () => {
+  it('is left by the controlled side also for one of the same priority: a client that begins anew, with the same credentials and another relay', () => {
+    const network = new VirtualNetwork();
+    const world = new IceWorld(network, { ...CLIENT }, { ...GATEWAY });
+    const { gateway } = world;
+    const theirs = gateway.gather(GATEWAY);
+    const connect = (client: IcePeer, relay: string): void => {
+      const relayed = client.agent.addLocalCandidate(client.allocate(relay), world.now);
+      client.signalTo(gateway, relayed ? [relayed] : []);
+      gateway.signalTo(client, theirs);
+    };
+    connect(world.client, CLIENT_RELAY);
+    world.runFor(1_000);
+    expect(gateway.path).toBe(`${gateway.host.key}>${CLIENT_RELAY}`);
+    network.isDelivered = ({ destination }) => destination.key !== CLIENT_RELAY;
+    world.client = new IcePeer(network, true, { ...CLIENT, host: '198.51.100.2:52625', seed: 9 });
+    connect(world.client, '192.0.2.11:50002');
+    world.runFor(20_000);
+    expect(gateway.path).toBe(`${gateway.host.key}>192.0.2.11:50002`);
+  });
+
   it('is left by the controlled side as soon as the controlling side leaves it, and taken up again with it', () => {
     const { world } = behind(PORT_RESTRICTED, PORT_RESTRICTED);
     world.runFor(5_000);
