@@ -2,6 +2,8 @@
 // `app/gateway-process.ts`.
 
 import type { IpAddress } from '../../../src/base/address.ts';
+import { type ReceiveBatch, TUN_PACKET, type TunBatch } from '../../../src/base/batch.ts';
+import { at } from '../../../src/base/bytes.ts';
 import type { Instant } from '../../../src/base/time.ts';
 import { type ChannelEvent, PhoenixChannel } from '../../../src/proto/phoenix/channel.ts';
 import { gatewayLoginUrl } from '../../../src/proto/phoenix/login-url.ts';
@@ -12,6 +14,7 @@ import { GATEWAY_DNS_PORT } from '../../../src/wire/control/address-plan.ts';
 import { writeUdpPacket } from '../../../src/wire/ip/write-packet.ts';
 import { GATEWAY_INBOUND, GATEWAY_OUTBOUND } from '../../../src/wire/portal/gateway-messages.ts';
 import type { Context } from '../context.ts';
+import { GatewayVerdicts } from '../judges/gateway-verdicts.ts';
 import type { Host } from '../network/host.ts';
 import { factsOf, markOf, type PacketFacts } from '../traffic/mark.ts';
 import type { GatewayPlan } from '../world-plan.ts';
@@ -41,6 +44,7 @@ export class GatewayProgram extends TunnelProgram<Gateway> implements GatewayVie
   readonly #network: SiteNetwork;
   readonly #cache = new Map<string, { readonly addresses: readonly IpAddress[]; until: Instant }>();
   #own: readonly string[] = [];
+  #verdicts: GatewayVerdicts | undefined;
   #seenDrops: Readonly<Record<string, number>> = {};
 
   constructor(
@@ -88,6 +92,9 @@ export class GatewayProgram extends TunnelProgram<Gateway> implements GatewayVie
     const { host, portal } = this;
     this.#seenDrops = {};
     this.#cache.clear();
+    this.#verdicts = new GatewayVerdicts({ role, node }, now, host.wallNow, (rule, found) => {
+      this.context.fault(rule, 'what the model of the gateway says', `${this.name}: ${found}`);
+    });
     const onEvent = (event: ChannelEvent): void => this.#onPortal(role, event);
     const onWake = (): void => this.turn(() => {});
     const link = new PortalLink({ host, portal, channel, onEvent, onWake });
@@ -105,6 +112,7 @@ export class GatewayProgram extends TunnelProgram<Gateway> implements GatewayVie
       watchers.actorEvent({ at: scheduler.now, actor: this.name, role: 'gateway', event });
       if (event.kind === 'send-to-portal') {
         const { event: name, payload } = GATEWAY_OUTBOUND.write(event.message);
+        this.#verdicts?.model.said(name, payload);
         link.send(name, payload);
       } else if (event.kind === 'resolve') this.#resolve(role, event);
       else if (event.kind === 'configure-interface') {
@@ -112,6 +120,38 @@ export class GatewayProgram extends TunnelProgram<Gateway> implements GatewayVie
       }
     }
     this.#reportDrops(role);
+  }
+
+  protected override decideSuperPackets(
+    instance: Instance<Gateway>,
+    batch: ReceiveBatch,
+    now: Instant,
+  ): void {
+    this.#verdicts?.superPackets(batch, now, (packet) => this.handleTunPacket(packet));
+    if (!this.#verdicts) super.decideSuperPackets(instance, batch, now);
+  }
+
+  protected override decideTunPackets(
+    instance: Instance<Gateway>,
+    batch: TunBatch,
+    now: Instant,
+  ): void {
+    if (batch.packetCount !== 1 || !this.#verdicts) {
+      return super.decideTunPackets(instance, batch, now);
+    }
+    const start = at(batch.packets, TUN_PACKET.offset);
+    const end = start + at(batch.packets, TUN_PACKET.length);
+    this.#verdicts.tunPacket(batch, batch.slab.slice(start, end), now);
+  }
+
+  protected override noteDrained(
+    { node }: Instance<Gateway>,
+    forwarded: readonly Uint8Array[],
+  ): void {
+    const { now } = this.host;
+    const arrived = node.release();
+    if (arrived) this.#verdicts?.arrived(arrived.peer, arrived.bytes, forwarded, now);
+    else this.#verdicts?.settle(now);
   }
 
   protected handleTunPacket(packet: Uint8Array): void {
@@ -164,7 +204,12 @@ export class GatewayProgram extends TunnelProgram<Gateway> implements GatewayVie
     const cached = this.#cache.get(domain);
     const answer = (result: Parameters<Gateway['handleResolved']>[1]): void => {
       if (this.instance?.role !== role) return;
-      this.turn((now) => role.handleResolved(queryId, result, now));
+      this.turn((now) => {
+        if (result.kind === 'resolved') {
+          this.#verdicts?.model.resolved(domain, result.addresses, now);
+        }
+        role.handleResolved(queryId, result, now);
+      });
     };
     if (cached && cached.until > scheduler.now) {
       const { addresses } = cached;
@@ -190,7 +235,11 @@ export class GatewayProgram extends TunnelProgram<Gateway> implements GatewayVie
         watchers.heard({ ...told, event: name, payload });
         const read = GATEWAY_INBOUND.parse(name, payload);
         if (read.kind !== 'message') return;
-        return this.turn((now) => role.handlePortalMessage(read.message, now));
+        return this.turn((now) => {
+          role.handleWallClock(this.host.wallNow, now);
+          role.handlePortalMessage(read.message, now);
+          this.#verdicts?.model.heard(name, payload, now);
+        });
       }
       case 'hiccup':
         return this.turn((now) => role.handlePortalDisconnected(now));

@@ -11,16 +11,17 @@ import {
   createReceiveBatch,
   createTunBatch,
   PATH,
+  type ReceiveBatch,
   RUN,
   SUPER,
   TUN_PACKET,
+  type TunBatch,
   VERDICT,
 } from '../../../src/base/batch.ts';
 import { at, concat, toBase64 } from '../../../src/base/bytes.ts';
 import { InvariantError } from '../../../src/base/errors.ts';
 import { earliest, type Instant, WallClock } from '../../../src/base/time.ts';
 import { createSeededCrypto } from '../../../src/io/crypto/seeded-crypto.ts';
-import { Node } from '../../../src/link/node.ts';
 import type { NodeSnapshot } from '../../../src/link/node-types.ts';
 import { PlainAead } from '../../../src/proto/batch/plain-aead.ts';
 import { sealBatch, segmentSuperPacket } from '../../../src/proto/batch/segment.ts';
@@ -34,6 +35,7 @@ import type { Host } from '../network/host.ts';
 import type { TunnelProgramView } from '../world-view.ts';
 import type { PortalLink } from './portal-link.ts';
 import type { PortalService } from './portal-service.ts';
+import { WatchedNode } from './watched-node.ts';
 
 // Implementation
 /** `DEFAULT_TUNNEL_PORT` of `io/packets/udp.ts`. */
@@ -53,7 +55,7 @@ export interface HostedRole extends TunnelRole {
 /** One running instance, from start to end. */
 export interface Instance<Role extends HostedRole> {
   readonly role: Role;
-  readonly node: Node;
+  readonly node: WatchedNode;
   readonly aead: CountedAead;
   readonly link: PortalLink<PublicKeyParams>;
 }
@@ -216,7 +218,7 @@ export abstract class TunnelProgram<Role extends HostedRole> implements Actor, T
         batch.packets[row + TUN_PACKET.headerLength] = gso?.headers ?? 0;
         offset += packet.length + PACKET_OFFSET;
       }
-      instance.role.handleTunPackets(batch, now);
+      this.decideTunPackets(instance, batch, now);
       for (const { slot, ecn, bytes } of sealBatch(batch, instance.aead).datagrams) {
         this.sendOnPath(instance, slot, bytes, ecn);
       }
@@ -239,6 +241,26 @@ export abstract class TunnelProgram<Role extends HostedRole> implements Actor, T
     return false;
   }
 
+  /** What came out of tunnels: the role decides, and what it forwards goes to the TUN device. */
+  protected decideSuperPackets({ role }: Instance<Role>, batch: ReceiveBatch, now: Instant): void {
+    role.handleSuperPackets(batch, now);
+    for (let index = 0; index < batch.superCount; index++) {
+      const row = index * SUPER.stride;
+      if (at(batch.superPackets, row + SUPER.verdict) !== VERDICT.forward) continue;
+      for (const packet of segmentSuperPacket(batch, row)) this.handleTunPacket(packet);
+    }
+  }
+
+  protected decideTunPackets({ role }: Instance<Role>, batch: TunBatch, now: Instant): void {
+    role.handleTunPackets(batch, now);
+  }
+
+  /** `forwarded`: what the role had for its TUN device since the last time. */
+  protected noteDrained({ node }: Instance<Role>, _forwarded: readonly Uint8Array[]): void {
+    node.release();
+    node.takeSent();
+  }
+
   protected openSockets(): void {
     for (const family of [4, 6] as const) {
       this.host.listen(family, TUNNEL_PORT, (datagram) => this.#collect(datagram));
@@ -256,7 +278,7 @@ export abstract class TunnelProgram<Role extends HostedRole> implements Actor, T
     const aead = new CountedAead(crypto, KEY_SLOTS);
     const wallClock = new WallClock(now, this.host.wallNow);
     const random = streams.of(`random ${seedName}`);
-    const node = new Node(
+    const node = new WatchedNode(
       { role: this.kind, allowNoRelays: true },
       { crypto, random, aead, wallClock, log },
       now,
@@ -306,10 +328,13 @@ export abstract class TunnelProgram<Role extends HostedRole> implements Actor, T
       const { source, destination, payload, ecn } = out;
       this.host.send(source?.port ?? TUNNEL_PORT, source?.address, destination, payload, ecn);
     }
+    const forwarded: Uint8Array[] = [];
     for (let packet = role.pollTunPacket(); packet; packet = role.pollTunPacket()) {
-      this.handleTunPacket(packet);
+      forwarded.push(packet);
     }
     this.drainEvents(instance);
+    this.noteDrained(instance, forwarded);
+    for (const packet of forwarded) this.handleTunPacket(packet);
   }
 
   #attempt(work: (now: Instant) => void, now: Instant): void {
@@ -364,12 +389,7 @@ export abstract class TunnelProgram<Role extends HostedRole> implements Actor, T
       aead.open(batch);
       role.handleOpened(batch, now);
       aead.gather(batch);
-      role.handleSuperPackets(batch, now);
-      for (let index = 0; index < batch.superCount; index++) {
-        const row = index * SUPER.stride;
-        if (at(batch.superPackets, row + SUPER.verdict) !== VERDICT.forward) continue;
-        for (const packet of segmentSuperPacket(batch, row)) this.handleTunPacket(packet);
-      }
+      this.decideSuperPackets(instance, batch, now);
     });
   }
 
@@ -384,7 +404,7 @@ export interface Parts {
   readonly aead: CountedAead;
   readonly wallClock: WallClock;
   readonly random: ReturnType<Context['streams']['of']>;
-  readonly node: Node;
+  readonly node: WatchedNode;
 }
 
 function joins(first: Datagram, next: Datagram): boolean {

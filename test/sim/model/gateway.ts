@@ -73,6 +73,11 @@ export class GatewayModel {
         return;
       case 'reject_access':
         return this.#revoke(payload.client_id, payload.resource_id, now);
+      case 'access_authorization_expiry_updated': {
+        const { client_id: client, resource_id: resource, expires_at: unix } = payload;
+        this.#clients.get(client)?.grants.setExpiry(resource, this.#expiry(unix));
+        return;
+      }
       case 'resource_updated':
         for (const client of this.#clients.values()) client.grants.update(resourceOf(payload));
         return;

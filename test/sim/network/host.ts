@@ -6,6 +6,7 @@ import { type Instant, instant, type UnixMillis, unixMillis } from '../../../src
 import type { Datagram } from './datagram.ts';
 import type { LinkConditions } from './link.ts';
 import { embeddedIpv4, synthesized } from './router.ts';
+import { onGrain } from './scheduler.ts';
 import { Attachment, type Fabric, readdressed, type Segment } from './segment.ts';
 
 export type Receiver = (datagram: Datagram, now: Instant) => void;
@@ -143,8 +144,9 @@ export class Host {
     return instant(world - this.#behindMs);
   }
 
+  /** The first time of the world at which its clock shows that, or more. */
   toWorld(own: Instant): Instant {
-    return instant(own + this.#behindMs);
+    return instant(onGrain(own) + this.#behindMs);
   }
 
   /** Somebody sets the wall clock. */

@@ -4,6 +4,7 @@
 import type { SeededRandom } from '../../../src/base/random.ts';
 import type { Instant } from '../../../src/base/time.ts';
 import { type Datagram, type NetworkDrop, wireLength } from './datagram.ts';
+import { onGrain } from './scheduler.ts';
 
 /** Chances are between 0 and 1. */
 export interface LinkConditions {
@@ -38,10 +39,6 @@ export const GOOD_LINK: LinkConditions = {
   queueBytes: 256 * 1024,
   mtu: 1500,
 };
-
-// Implementation
-/** Times are multiples of this: exact in binary, so that sums are. */
-const GRAIN_MS = 0.125;
 
 export type Passage = NetworkDrop | 'passed';
 
@@ -102,11 +99,11 @@ export class LinkDirection {
     const jitter = jitterMs > 0 ? this.#random.next() * jitterMs : 0;
     const due = now + queued + latencyMs + jitter;
     if (this.#happens(reorder)) {
-      return grains(due + this.#random.next() * reorderMs - now);
+      return onGrain(due + this.#random.next() * reorderMs - now);
     }
     const arrival = Math.max(due, this.#lastArrival);
     this.#lastArrival = arrival;
-    return grains(arrival - now);
+    return onGrain(arrival - now);
   }
 
   #corrupted(datagram: Datagram): Datagram {
@@ -120,8 +117,4 @@ export class LinkDirection {
   #happens(chance: number): boolean {
     return chance > 0 && this.#random.next() < chance;
   }
-}
-
-function grains(milliseconds: number): number {
-  return Math.ceil(milliseconds / GRAIN_MS) * GRAIN_MS;
 }

@@ -8,6 +8,14 @@ export interface Happening<T> {
   happen(subject: T, now: Instant): void;
 }
 
+/** Times are multiples of this: exact in binary, so that sums and differences of them are. */
+export const GRAIN_MS = 0.125;
+
+/** Not earlier than that. */
+export function onGrain(at: number): number {
+  return Math.ceil(at / GRAIN_MS) * GRAIN_MS;
+}
+
 interface Entry {
   readonly at: Instant;
   readonly order: number;
@@ -41,7 +49,7 @@ export class Scheduler {
   /** Never earlier than now. */
   after<T>(delayMs: number, what: Happening<T>, subject: T): void {
     this.#push({
-      at: later(this.#now, Math.max(0, delayMs)),
+      at: later(this.#now, onGrain(Math.max(0, delayMs))),
       order: this.#order++,
       what: what as Happening<never>,
       subject,

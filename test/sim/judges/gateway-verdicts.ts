@@ -1,0 +1,112 @@
+// The model of the gateway beside a running one: told what the portal said, what names resolved to and what clients sent, it judges what the product made of
+// each packet, in both directions (`test/sim/model`). One for each instance of the program.
+
+import {
+  type ReceiveBatch,
+  SUPER,
+  TUN_PACKET,
+  type TunBatch,
+  VERDICT,
+} from '../../../src/base/batch.ts';
+import { at } from '../../../src/base/bytes.ts';
+import type { Instant, UnixMillis } from '../../../src/base/time.ts';
+import { segmentSuperPacket, segmentTunPacket } from '../../../src/proto/batch/segment.ts';
+import type { Gateway } from '../../../src/roles/gateway/gateway.ts';
+import type { SentToPeer, WatchedNode } from '../actors/watched-node.ts';
+import { isControl } from '../model/control.ts';
+import { type Complaint, GatewayModel, type Sealed } from '../model/gateway.ts';
+
+const RULE = 'a gateway does with each packet what the specifications say';
+
+export interface Subject {
+  readonly role: Gateway;
+  readonly node: WatchedNode;
+}
+
+export class GatewayVerdicts {
+  readonly model: GatewayModel;
+  readonly #subject: Subject;
+  readonly #complain: (rule: string, found: string) => void;
+
+  constructor(
+    subject: Subject,
+    now: Instant,
+    wallNow: UnixMillis,
+    complain: (rule: string, found: string) => void,
+  ) {
+    this.#subject = subject;
+    this.#complain = complain;
+    this.model = new GatewayModel((unix) => unix - wallNow + now);
+  }
+
+  /** Control packets that were sealed meanwhile; the others are returned. */
+  settle(now: Instant): readonly SentToPeer[] {
+    const sent = this.#subject.node.takeSent();
+    for (const { peer, packet } of sent) {
+      if (isControl(packet)) this.#note(this.model.judgeControlToClient(peer, packet, now));
+    }
+    return sent.filter(({ packet }) => !isControl(packet));
+  }
+
+  /** Lets the role decide super-packets one by one; what it forwards goes to `deliver`. */
+  superPackets(batch: ReceiveBatch, now: Instant, deliver: (packet: Uint8Array) => void): void {
+    const { role, node } = this.#subject;
+    const rows = batch.superPackets.slice(0, batch.superCount * SUPER.stride);
+    for (let index = 0; index < rows.length; index += SUPER.stride) {
+      batch.superPackets.set(rows.subarray(index, index + SUPER.stride));
+      batch.superCount = 1;
+      const before = segmentSuperPacket(batch, 0);
+      const peer = node.peerOfSlot(at(batch.superPackets, SUPER.slot));
+      this.settle(now);
+      role.handleSuperPackets(batch, now);
+      const isForwarded = at(batch.superPackets, SUPER.verdict) === VERDICT.forward;
+      const after = isForwarded ? segmentSuperPacket(batch, 0) : [];
+      const answers = this.settle(now).map(({ packet }) => packet);
+      if (peer !== undefined) this.#judge(peer, before, after, answers, now);
+      for (const packet of after) deliver(packet);
+    }
+  }
+
+  /** A packet that came the cold way; `forwarded`: what left the role for the TUN device since. */
+  arrived(peer: string, packet: Uint8Array, forwarded: readonly Uint8Array[], now: Instant): void {
+    const answers = this.settle(now).map((sent) => sent.packet);
+    this.#judge(peer, [packet], forwarded, answers, now);
+  }
+
+  /** Lets the role decide one packet of the TUN device. */
+  tunPacket(batch: TunBatch, input: Uint8Array, now: Instant): void {
+    const { role, node } = this.#subject;
+    this.settle(now);
+    node.forgetSlots();
+    role.handleTunPackets(batch, now);
+    const slot = at(batch.packets, TUN_PACKET.slot);
+    const peer = slot < 0 ? undefined : node.peerOfSlot(slot);
+    const segments = segmentTunPacket(batch, 0);
+    const direct = typeof segments === 'string' || peer === undefined ? [] : segments;
+    const sealed: Sealed[] = [
+      ...direct.map((packet) => ({ client: peer ?? '', packet })),
+      ...this.settle(now).map((sent) => ({ client: sent.peer, packet: sent.packet })),
+    ];
+    const isConnected = (client: string): boolean => (node.slotAsked(client) ?? -1) >= 0;
+    this.#note(this.model.judgeToClient(input, sealed, isConnected, now));
+  }
+
+  #judge(
+    peer: string,
+    before: readonly Uint8Array[],
+    after: readonly Uint8Array[],
+    answers: readonly Uint8Array[],
+    now: Instant,
+  ): void {
+    for (const [index, packet] of before.entries()) {
+      // One answer stands for all segments of a super-packet.
+      if (index > 0 && after.length === 0) return;
+      const actual = { forwarded: after[index], answers: index === 0 ? answers : [] };
+      this.#note(this.model.judgeToResource(peer, packet, actual, now));
+    }
+  }
+
+  #note(complaint: Complaint): void {
+    if (complaint !== undefined) this.#complain(RULE, complaint);
+  }
+}
