@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root, runSteps } from './steps.mjs';
 
@@ -21,11 +21,12 @@ if (entries.length === 0) {
 
 const steps = [];
 for (const entry of entries) {
+  // As deep as the lab's own modules are, which find the checkout from where they are.
   const outfile = join(
     root,
     'build',
     'bench',
-    `${basename(entry.replace('/main', ''), '.ts')}.mjs`,
+    entry.replace('.bench', '/bench').replace('.ts', '.mjs'),
   );
   await build({
     entryPoints: [join(folder, entry)],

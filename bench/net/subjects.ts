@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ADDRESSES, type Net, SERVER_NETWORK } from './namespaces.ts';
 
-/** Bundles live in build/bench. */
-export const ROOT: string = fileURLToPath(new URL('../..', import.meta.url));
+/** Bundles live in build/bench/NAME. */
+export const ROOT: string = fileURLToPath(new URL('../../..', import.meta.url));
 
 const TUNNEL_PORT = '5000';
 const PORTAL_PORT = '8081';

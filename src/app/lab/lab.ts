@@ -118,6 +118,11 @@ export class Lab {
     return { filteredIpv4: LAB_ADDRESSES.filtered.ipv4 };
   }
 
+  /** As a program on any host of the lab reaches it. */
+  get portalUrl(): string {
+    return `ws://portal:${PORTAL_PORT}`;
+  }
+
   get gatewayPublicIpv4(): string {
     return LAB_ROUTERS['gateway-router'].outside.ipv4;
   }
@@ -290,7 +295,7 @@ export class Lab {
     return {
       ...baseEnv(),
       FIREZONE_TOKEN: LAB_TOKENS.relay,
-      FIREZONE_API_URL: `ws://portal:${PORTAL_PORT}`,
+      FIREZONE_API_URL: this.portalUrl,
       FIREZONE_NAME: 'relay-1',
       PUBLIC_IP4_ADDR: ipv4,
       ...(this.#options.ipv6 ? { PUBLIC_IP6_ADDR: ipv6 } : {}),
@@ -304,7 +309,7 @@ export class Lab {
       FIREZONE_TOKEN: LAB_TOKENS.gateway,
       FIREZONE_ID: this.gatewayId,
       FIREZONE_NAME: 'gateway-1',
-      FIREZONE_API_URL: `ws://portal:${PORTAL_PORT}`,
+      FIREZONE_API_URL: this.portalUrl,
       FIREZONE_NO_INC_BUF: 'true',
       HEALTH_CHECK_ADDR: HEALTH,
     };
@@ -318,7 +323,7 @@ export class Lab {
       FIREZONE_TOKEN: LAB_TOKENS.client,
       FIREZONE_ID: 'lab-client-1',
       FIREZONE_NAME: 'client-1',
-      FIREZONE_API_URL: `ws://portal:${PORTAL_PORT}`,
+      FIREZONE_API_URL: this.portalUrl,
       FIREZONE_STATE_FOLDER: state,
       FIREZONE_ACTIVATE_INTERNET_RESOURCE: 'true',
       HEALTH_CHECK_ADDR: HEALTH,

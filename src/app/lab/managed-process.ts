@@ -45,6 +45,11 @@ export class ManagedProcess {
     });
   }
 
+  /** Of the program itself: `ip netns exec` replaces itself. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   get isRunning(): boolean {
     return this.#child !== undefined && this.#child.exitCode === null && !this.#child.signalCode;
   }
