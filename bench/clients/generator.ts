@@ -4,11 +4,14 @@
 //   in a crowd   clients are started evenly over some time and ping as soon as they can
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Lab } from '../../src/app/lab/lab.ts';
 import { warmUp } from '../../src/app/warm-up.ts';
 import { SILENT_LOG } from '../../src/base/log.ts';
 import { type ClientPlan, GeneratedClient } from './generated-client.ts';
 
-export interface GeneratorPlan extends Omit<ClientPlan, 'id'> {
+export interface GeneratorPlan extends Omit<ClientPlan, 'id' | 'token'> {
+  /** Used in turn: a portal lets each connect so often. */
+  readonly tokens: readonly string[];
   readonly count: number;
   /** One by one: how long each settles. */
   readonly settleMs?: number;
@@ -25,6 +28,14 @@ export interface GeneratedResult {
   readonly answer?: number;
   readonly path: string;
   readonly problem?: string;
+}
+
+/** Tokens for generated clients, taught to the lab's portal. */
+export async function grantTokens(lab: Lab, count: number): Promise<readonly string[]> {
+  const tokens = Array.from({ length: count }, (_, i) => `bench-client-token-${i}`);
+  lab.policy.edit((policy) => policy.clientTokens.push(...tokens));
+  await lab.settlePolicy();
+  return tokens;
 }
 
 export async function runGenerator(text: string): Promise<void> {
@@ -59,7 +70,8 @@ async function crowd(plan: GeneratorPlan, withinMs: number): Promise<void> {
 }
 
 function start(plan: GeneratorPlan, index: number): GeneratedClient {
-  return new GeneratedClient({ ...plan, id: `bench-client-${process.pid}-${index}` });
+  const token = plan.tokens[index % plan.tokens.length] ?? '';
+  return new GeneratedClient({ ...plan, token, id: `bench-client-${process.pid}-${index}` });
 }
 
 async function run(client: GeneratedClient, plan: GeneratorPlan): Promise<GeneratedResult> {

@@ -26,6 +26,8 @@ export interface LabPolicyRule {
 }
 
 export interface LabPolicy {
+  /** Of the one user there is; the portal admits only so many connections a second with each of them. */
+  clientTokens: string[];
   resources: LabPolicyResource[];
   policies: LabPolicyRule[];
   settings: { iceless: boolean };
@@ -73,6 +75,7 @@ export function defaultLabPolicy(plan: LabPolicyPlan): LabPolicy {
     { type: 'internet', name: 'Internet', site: SITE },
   ];
   return {
+    clientTokens: [LAB_TOKENS.client],
     resources,
     policies: resources
       .filter(({ type }) => type !== 'internet')
@@ -122,13 +125,14 @@ export class LabPolicyFile {
   }
 
   #write(): void {
+    const { clientTokens, ...rest } = this.#current;
     const file = {
       account: 'lab',
       sites: [{ name: SITE, gateway_tokens: [LAB_TOKENS.gateway] }],
       relays: [{ name: 'relay-1', tokens: [LAB_TOKENS.relay] }],
       groups: [GROUP],
-      actors: [{ name: 'You', groups: [GROUP], tokens: [LAB_TOKENS.client] }],
-      ...this.#current,
+      actors: [{ name: 'You', groups: [GROUP], tokens: clientTokens }],
+      ...rest,
     };
     writeFileSync(`${this.path}.new`, stringify(file));
     renameSync(`${this.path}.new`, this.path);
