@@ -15,7 +15,7 @@ import {
 } from '../../base/address.ts';
 import { int32At } from '../../base/bytes.ts';
 import { assert } from '../../base/errors.ts';
-import { PrefixTrie } from '../../base/prefix-trie.ts';
+import { PrefixTable } from '../../base/prefix-table.ts';
 
 // Specification (data-plane 7.5, 17.7).
 const REJECTED: readonly IpNetwork[] = networks(
@@ -56,7 +56,7 @@ export interface RejectListOptions {
 }
 
 export class InternetRejectList {
-  readonly #networks = new PrefixTrie<'rejected' | 'excepted'>();
+  readonly #networks = new PrefixTable<'rejected' | 'excepted'>();
 
   constructor({ ownAddresses = [], exceptions = [] }: RejectListOptions = {}) {
     for (const rejected of [...REJECTED, ...LABORATORY]) this.#networks.set(rejected, 'rejected');

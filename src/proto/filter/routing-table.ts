@@ -2,10 +2,10 @@
 // entries whose network contains the address, the greatest wins by: rules that allow the packet, then the longer prefix, then
 // the greater resource id. So a packet passes exactly if some resource that covers it allows it.
 
-import { familyOf, formatNetwork, type IpFamily, type IpNetwork } from '../../base/address.ts';
+import type { IpFamily, IpNetwork } from '../../base/address.ts';
 import { at } from '../../base/bytes.ts';
 import type { ResourceId } from '../../base/ids.ts';
-import { PrefixTrie } from '../../base/prefix-trie.ts';
+import { PrefixTable } from '../../base/prefix-table.ts';
 import type { Rules } from './rules.ts';
 
 export interface Route {
@@ -14,32 +14,28 @@ export interface Route {
 }
 
 export class RoutingTable {
-  /** Each list is sorted by descending resource id. */
-  readonly #trie = new PrefixTrie<Route[]>();
-  readonly #networks = new Map<string, IpNetwork>();
+  /** A route, or several, which are sorted by descending resource id. */
+  readonly #byNetwork: PrefixTable<Route | Route[]>;
   /** Where look-ups collect; used again by each. */
-  readonly #found: Route[][] = [];
+  readonly #found: (Route | Route[])[] = [];
+
+  /** `seed`: unpredictable where clients choose addresses. */
+  constructor(seed = 0) {
+    this.#byNetwork = new PrefixTable(seed);
+  }
 
   /** Replaces the rules of an equal network and resource. */
   add(network: IpNetwork, route: Route): void {
-    const others = (this.#trie.get(network) ?? []).filter(
-      ({ resourceId }) => resourceId !== route.resourceId,
-    );
+    const others = this.#without(network, route.resourceId);
     const routes = [...others, route].sort((a, b) => (a.resourceId < b.resourceId ? 1 : -1));
-    this.#trie.set(network, routes);
-    this.#networks.set(formatNetwork(network), network);
+    this.#byNetwork.set(network, others.length === 0 ? route : routes);
   }
 
   /** Removes the entry of one resource for one network. */
   removeFrom(network: IpNetwork, resourceId: ResourceId): void {
-    const routes = this.#trie.get(network) ?? [];
-    const left = routes.filter((route) => route.resourceId !== resourceId);
-    if (left.length > 0) {
-      this.#trie.set(network, left);
-    } else if (routes.length > 0) {
-      this.#trie.delete(network);
-      this.#networks.delete(formatNetwork(network));
-    }
+    const [first, ...others] = this.#without(network, resourceId);
+    if (!first) this.#byNetwork.delete(network);
+    else this.#byNetwork.set(network, others.length === 0 ? first : [first, ...others]);
   }
 
   /** The winning entry for the address at `index`; its rules still decide. `undefined`: no network contains it. */
@@ -48,10 +44,21 @@ export class RoutingTable {
     transport: number,
     port: number,
   ): Route | undefined {
-    const count = this.#trie.collect(address.family, address.words, address.index, this.#found);
+    const count = this.#byNetwork.collect(
+      address.family,
+      address.words,
+      address.index,
+      this.#found,
+    );
     let best: Route | undefined;
     for (let i = count - 1; i >= 0; i--) {
-      for (const route of at(this.#found, i)) {
+      const found = at(this.#found, i);
+      if (!Array.isArray(found)) {
+        if (found.rules.allows(transport, port)) return found;
+        best ??= found;
+        continue;
+      }
+      for (const route of found) {
         if (route.rules.allows(transport, port)) return route;
         best ??= route;
       }
@@ -59,10 +66,14 @@ export class RoutingTable {
     return best;
   }
 
-  /** How many networks there are, by family. */
-  get counts(): { readonly ipv4: number; readonly ipv6: number } {
-    let ipv4 = 0;
-    for (const { address } of this.#networks.values()) if (familyOf(address) === 4) ipv4++;
-    return { ipv4, ipv6: this.#networks.size - ipv4 };
+  /** How many networks there are. */
+  get count(): number {
+    return this.#byNetwork.count;
+  }
+
+  #without(network: IpNetwork, resourceId: ResourceId): readonly Route[] {
+    const known = this.#byNetwork.get(network) ?? [];
+    const routes = Array.isArray(known) ? known : [known];
+    return routes.filter((route) => route.resourceId !== resourceId);
   }
 }

@@ -4,6 +4,10 @@
 import { at } from '../../base/bytes.ts';
 import { TRANSPORT } from '../../wire/ip/parsed-packet.ts';
 
+// Implementation
+/** Different filter lists; when there are more, the pool begins anew. */
+const MAX_POOLED = 4_096;
+
 /** One item of a filter list; ports are inclusive. */
 export type FilterRule =
   | { readonly protocol: 'icmp' }
@@ -43,6 +47,27 @@ export class Rules {
         return false;
     }
   }
+}
+
+/** Equal filter lists have one `Rules`: policies repeat themselves, and what is shared stays near the processor. */
+export class RulesPool {
+  readonly #rules = new Map<string, Rules>();
+
+  rulesOf(filters: readonly FilterRule[]): Rules {
+    const key = filters.map(keyOf).join();
+    const known = this.#rules.get(key);
+    if (known) return known;
+    if (this.#rules.size >= MAX_POOLED) this.#rules.clear();
+    const rules = new Rules(filters);
+    this.#rules.set(key, rules);
+    return rules;
+  }
+}
+
+function keyOf(filter: FilterRule): string {
+  return filter.protocol === 'icmp'
+    ? 'icmp'
+    : `${filter.protocol} ${filter.portRangeStart}-${filter.portRangeEnd}`;
 }
 
 function portRanges(filters: readonly FilterRule[], protocol: 'tcp' | 'udp'): Uint16Array {

@@ -20,8 +20,8 @@ import type { GatewayLink } from './link.ts';
 // Implementation
 /** NAT sessions are swept this often while there are any; their look-ups are exact without it. */
 const SWEEP_INTERVAL_MS = 1_000;
-/** Sessions looked at without a pause: well below a millisecond, so that packets do not wait for a large sweep. */
-const SWEEP_SLICE = 16_384;
+/** Sessions looked at without a pause, of which a removal counts for many: packets must not wait for a large sweep. */
+const SWEEP_SLICE = 4_096;
 /** Packets have this long between two slices. */
 const SLICE_PAUSE_MS = 2;
 /** Clocks that are corrected gently differ by less; more is a step. */

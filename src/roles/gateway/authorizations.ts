@@ -13,7 +13,7 @@ import type { ResourceId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import type { InternetRejectList } from '../../proto/filter/reject-list.ts';
 import { RoutingTable } from '../../proto/filter/routing-table.ts';
-import { Rules } from '../../proto/filter/rules.ts';
+import { type Rules, RulesPool } from '../../proto/filter/rules.ts';
 import { isProxyWords } from '../../wire/control/address-plan.ts';
 import { DomainPattern } from '../../wire/dns/pattern.ts';
 import type { IngestToken } from '../../wire/portal/ingest-token.ts';
@@ -33,12 +33,16 @@ export interface Authorization {
 
 export class Authorizations {
   readonly #resources = new ExpiringMap<ResourceId, Authorization>();
-  readonly #routes = new RoutingTable();
+  readonly #routes: RoutingTable;
   readonly #translations: Translations;
+  readonly #rules: RulesPool;
   /** Internet resources among them: one is enough. */
   #internetCount = 0;
 
-  constructor(translations: Translations) {
+  /** `seed`: unpredictable, because clients choose proxy addresses. */
+  constructor(translations: Translations, seed = 0, rules: RulesPool = new RulesPool()) {
+    this.#rules = rules;
+    this.#routes = new RoutingTable(seed);
     this.#translations = translations;
   }
 
@@ -67,7 +71,7 @@ export class Authorizations {
     const known = this.#resources.get(resource.id);
     if (known && known.resource.type !== resource.type) return 'type-changed';
     const authorization = {
-      ...(known ? withFilters(known, resource) : authorizationOf(resource)),
+      ...(known ? this.#withFilters(known, resource) : this.#newAuthorization(resource)),
       token,
     };
     this.#resources.set(resource.id, authorization, expiresAt);
@@ -82,7 +86,7 @@ export class Authorizations {
     if (!known) return 'unknown';
     if (known.resource.type !== resource.type) return 'type-changed';
     const expiresAt = this.#resources.expiryOf(resource.id);
-    const authorization = withFilters(known, resource);
+    const authorization = this.#withFilters(known, resource);
     this.#resources.set(resource.id, authorization, expiresAt);
     this.#route(resource.id, authorization);
     return 'updated';
@@ -160,6 +164,21 @@ export class Authorizations {
     return id === undefined || !authorization ? undefined : { id, authorization };
   }
 
+  #newAuthorization(resource: GatewayResource): Authorization {
+    return {
+      resource,
+      rules: this.#rules.rulesOf(resource.type === 'internet' ? [] : resource.filters),
+      pattern: resource.type === 'dns' ? DomainPattern.parse(resource.address) : undefined,
+      token: undefined,
+    };
+  }
+
+  #withFilters(known: Authorization, from: GatewayResource): Authorization {
+    if (known.resource.type === 'internet' || from.type === 'internet') return known;
+    const resource = { ...known.resource, filters: from.filters };
+    return { ...known, resource, rules: this.#rules.rulesOf(from.filters) };
+  }
+
   /** Adds or replaces the routes of one resource. */
   #route(resourceId: ResourceId, authorization: Authorization): void {
     const { rules } = authorization;
@@ -184,19 +203,4 @@ export class Authorizations {
 
 function hostNetwork(address: IpAddress): IpNetwork {
   return network(address, familyOf(address) === 4 ? 32 : 128);
-}
-
-function authorizationOf(resource: GatewayResource): Authorization {
-  return {
-    resource,
-    rules: new Rules(resource.type === 'internet' ? [] : resource.filters),
-    pattern: resource.type === 'dns' ? DomainPattern.parse(resource.address) : undefined,
-    token: undefined,
-  };
-}
-
-function withFilters(known: Authorization, from: GatewayResource): Authorization {
-  if (known.resource.type === 'internet' || from.type === 'internet') return known;
-  const resource = { ...known.resource, filters: from.filters };
-  return { ...known, resource, rules: new Rules(from.filters) };
 }

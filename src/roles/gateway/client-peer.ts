@@ -101,7 +101,7 @@ export class ClientPeer implements FlowClient {
     this.flows = undefined;
     this.translations = new Translations(wide.nextSeed());
     this.nat = new NatTable(wide.nextSeed());
-    this.authorizations = new Authorizations(this.translations);
+    this.authorizations = new Authorizations(this.translations, wide.nextSeed(), wide.rules);
     this.domainWishes = new TokenBucket(DOMAIN_WISHES_PER_SECOND, DOMAIN_WISH_BURST, now);
     this.icmpErrors = new TokenBucket(ICMP_ERRORS_PER_SECOND, ICMP_ERROR_BURST, now);
     this.#epoch = wide.flows.nextEpoch();

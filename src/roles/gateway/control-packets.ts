@@ -10,6 +10,7 @@ import {
   parseControlPacket,
   writeControlPacket,
 } from '../../wire/control/p2p-control.ts';
+import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
 import type { Access } from './access.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { GatewayCount } from './decisions.ts';
@@ -47,9 +48,8 @@ export class ControlPackets {
     const event = parseControlPacket(packet);
     switch (event?.kind) {
       case 'assigned-ips':
-        // Without an answer the client asks again, in two seconds at the earliest.
         if (client.domainWishes.take(now)) this.#handleAssignedIps(client, event, now);
-        else counts.add('domain-wishes-limited');
+        else this.#limit(client, event, now);
         break;
       case 'goodbye':
         counts.add('goodbyes-received');
@@ -100,6 +100,12 @@ export class ControlPackets {
     }
     if (this.#deps.setups.add(client.id, setup, now) === 'refused')
       this.#refuse(client, event, 'too-many', now);
+  }
+
+  /** Beyond the limit nothing is looked at, but the client learns of it (data-plane 17.3). */
+  #limit(client: ClientPeer, event: AssignedIps, now: Instant): void {
+    this.#deps.counts.add('domain-wishes-limited');
+    this.#answer(client, event, 'inactive', now);
   }
 
   /** The world may have changed while the domain was resolved, so everything is checked again. */
@@ -160,7 +166,10 @@ export class ControlPackets {
     now: Instant,
   ): void {
     const packet = writeControlPacket({ kind: 'domain-status', resource, domain, status });
-    const outcome = this.#deps.link.sendPacket(client.peer, packet, 0, now);
-    if (!wasTaken(outcome)) this.#deps.counts.add('answers-not-sent');
+    // A name that nobody could look up may be too long to be said again.
+    const isSent =
+      packet.length <= MAX_PACKET_LENGTH &&
+      wasTaken(this.#deps.link.sendPacket(client.peer, packet, 0, now));
+    if (!isSent) this.#deps.counts.add('answers-not-sent');
   }
 }

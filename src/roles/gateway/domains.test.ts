@@ -334,11 +334,13 @@ describe('queries', () => {
     expect(queries(world)).toHaveLength(1);
   });
 
-  test('wishes are limited; those beyond are neither answered nor resolved', () => {
+  test('wishes are limited; those beyond are not looked at and answered with Inactive', () => {
     const world = worldWith('db.test');
     for (let i = 0; i < 2_050; i++) world.assign('db', 'evil.example', V4);
-    expect(world.link.sent).toHaveLength(2_000);
-    expect(world.gateway.snapshot().counts['domain-wishes-limited']).toBe(50);
+    expect(world.link.sent).toHaveLength(2_050);
+    world.assign('db', 'db.test', V4);
+    expect([world.lastStatus(), queries(world)]).toEqual(['inactive', []]);
+    expect(world.gateway.snapshot().counts['domain-wishes-limited']).toBe(51);
     world.advance(10);
     world.assign('db', 'db.test', V4);
     expect(queries(world)).toHaveLength(1);

@@ -4,6 +4,7 @@ import { type IpAddress, type IpNetwork, writeAddressWords } from '../../base/ad
 import { viewOf } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import { InternetRejectList, laboratoryNetworks } from '../../proto/filter/reject-list.ts';
+import { RulesPool } from '../../proto/filter/rules.ts';
 import type { ParsedPacket } from '../../wire/ip/parsed-packet.ts';
 import { PathMtus } from '../path-mtus.ts';
 import { FlowCache } from './flow-cache.ts';
@@ -17,6 +18,7 @@ export interface TunnelAddresses {
 
 export class GatewayWide {
   readonly flows: FlowCache = new FlowCache();
+  readonly rules: RulesPool = new RulesPool();
   readonly exceptions: readonly IpNetwork[];
   readonly settings: PacketSettings;
   readonly mtus: PathMtus;

@@ -1,4 +1,4 @@
-// The prefix trie beside a list that is searched from end to end: after any sets and deletes both find the same.
+// The prefix table beside a list that is searched from end to end: after any sets and deletes both find the same.
 
 import {
   familyOf,
@@ -7,11 +7,11 @@ import {
   parseNetwork,
   writeAddressWords,
 } from '../../../src/base/address.ts';
-import { PrefixTrie } from '../../../src/base/prefix-trie.ts';
+import { PrefixTable } from '../../../src/base/prefix-table.ts';
 import { observe } from '../engine/edges.ts';
 import { Operations } from '../operations.ts';
 
-export const name = 'prefix-trie';
+export const name = 'prefix-table';
 export const kind = 'operations';
 
 const NETWORKS = [
@@ -45,7 +45,7 @@ const MAX_OPERATIONS = 64;
 
 export function run(bytes: Uint8Array): void {
   const ops = new Operations(bytes);
-  const trie = new PrefixTrie<number>();
+  const table = new PrefixTable<number>();
   const twin = new Map<IpNetwork, number>();
   const found: number[] = [];
   for (let i = 0; i < MAX_OPERATIONS && !ops.isAtEnd; i++) {
@@ -55,21 +55,21 @@ export function run(bytes: Uint8Array): void {
     const words = WORDS[index];
     if (!network || !words) throw new Error('no network');
     if (operation % 3 === 0) {
-      trie.set(network, i + 1);
+      table.set(network, i + 1);
       twin.set(network, i + 1);
     } else if (operation % 3 === 1) {
-      if (trie.delete(network) !== twin.delete(network)) throw new Error('was it there?');
+      if (table.delete(network) !== twin.delete(network)) throw new Error('was it there?');
     } else {
-      compareLookUp(trie, twin, network, words, found);
+      compareLookUp(table, twin, network, words, found);
     }
-    if (trie.get(network) !== twin.get(network)) throw new Error('another value');
-    if (trie.count !== twin.size) throw new Error('another count');
+    if (table.get(network) !== twin.get(network)) throw new Error('another value');
+    if (table.count !== twin.size) throw new Error('another count');
   }
   observe(twin.size);
 }
 
 function compareLookUp(
-  trie: PrefixTrie<number>,
+  table: PrefixTable<number>,
   twin: ReadonlyMap<IpNetwork, number>,
   { address }: IpNetwork,
   words: Int32Array,
@@ -80,10 +80,10 @@ function compareLookUp(
     .filter(([network]) => networkContains(network, address))
     .sort(([a], [b]) => a.prefixLength - b.prefixLength)
     .map(([, value]) => value);
-  const count = trie.collect(family, words, 0, found);
+  const count = table.collect(family, words, 0, found);
   if (count !== expected.length || expected.some((value, i) => value !== found[i]))
     throw new Error('other networks contain it');
-  if (trie.longest(family, words, 0) !== expected.at(-1)) throw new Error('another longest');
+  if (table.longest(family, words, 0) !== expected.at(-1)) throw new Error('another longest');
 }
 
 function networkOf(text: string): IpNetwork {

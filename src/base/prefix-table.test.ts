@@ -1,4 +1,4 @@
-// The trie against a list of networks.
+// The table against a list of networks.
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -13,7 +13,7 @@ import {
   parseNetwork,
   writeAddressWords,
 } from './address.ts';
-import { PrefixTrie } from './prefix-trie.ts';
+import { PrefixTable } from './prefix-table.ts';
 
 /** Addresses of few distinct bits, so that networks overlap. */
 const byte = fc.constantFrom(0, 1, 10, 128, 255);
@@ -42,26 +42,26 @@ function words(text: IpAddress): Int32Array {
 test('any sequence of operations gives what a list gives', () => {
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
-      const trie = new PrefixTrie<number>();
+      const table = new PrefixTable<number>();
       const twin = new Map<string, { network: IpNetwork; value: number }>();
       for (const { kind, network: net, address: ip, value } of operations) {
         const key = formatNetwork(net);
         if (kind === 'set') {
-          trie.set(net, value);
+          table.set(net, value);
           twin.set(key, { network: net, value });
         } else if (kind === 'delete') {
-          expect(trie.delete(net)).toBe(twin.delete(key));
+          expect(table.delete(net)).toBe(twin.delete(key));
         }
-        expect(trie.get(net)).toBe(twin.get(key)?.value);
-        expect(trie.count).toBe(twin.size);
+        expect(table.get(net)).toBe(twin.get(key)?.value);
+        expect(table.count).toBe(twin.size);
         const expected = [...twin.values()]
           .filter((entry) => networkContains(entry.network, ip))
           .sort((a, b) => a.network.prefixLength - b.network.prefixLength)
           .map((entry) => entry.value);
         const found: number[] = [];
-        const count = trie.collect(familyOf(ip), words(ip), 1, found);
+        const count = table.collect(familyOf(ip), words(ip), 1, found);
         expect(found.slice(0, count)).toEqual(expected);
-        expect(trie.longest(familyOf(ip), words(ip), 1)).toBe(expected.at(-1));
+        expect(table.longest(familyOf(ip), words(ip), 1)).toBe(expected.at(-1));
       }
     }),
     { numRuns: 300 },
@@ -69,8 +69,8 @@ test('any sequence of operations gives what a list gives', () => {
 });
 
 test('the IPv6 default network does not contain IPv4', () => {
-  const trie = new PrefixTrie<string>();
-  trie.set(parseNetwork('::/0') as IpNetwork, 'all');
-  expect(trie.longest(4, words('10.0.0.1' as IpAddress), 1)).toBeUndefined();
-  expect(trie.longest(6, words('fd00::1' as IpAddress), 1)).toBe('all');
+  const table = new PrefixTable<string>();
+  table.set(parseNetwork('::/0') as IpNetwork, 'all');
+  expect(table.longest(4, words('10.0.0.1' as IpAddress), 1)).toBeUndefined();
+  expect(table.longest(6, words('fd00::1' as IpAddress), 1)).toBe('all');
 });
