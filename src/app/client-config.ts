@@ -8,6 +8,10 @@ import {
   componentOptions,
   type LogFormat,
   parseAddress,
+  type RelayStreamConfig,
+  type RelayStreamFlags,
+  relayStreamConfig,
+  relayStreamOptions,
   tunMtuOption,
 } from './options.ts';
 
@@ -33,9 +37,10 @@ export interface ClientConfig {
   readonly activatesInternetResource: boolean;
   /** Offer connections without ICE. */
   readonly iceless: boolean;
+  readonly relayStreams: RelayStreamConfig;
 }
 
-interface Flags extends ComponentFlags {
+interface Flags extends ComponentFlags, RelayStreamFlags {
   readonly dnsControl: DnsControl;
   readonly healthCheckAddr?: Endpoint;
   readonly stateFolder: string;
@@ -58,6 +63,7 @@ export function addClientOptions(command: Command): () => ClientConfig {
       .env('FIREZONE_STATE_FOLDER')
       .default(DEFAULT_STATE_FOLDER),
     tunMtuOption(),
+    ...relayStreamOptions(),
   ];
   for (const option of options) command.addOption(option);
   const activatesInternet = addSwitch(
@@ -92,5 +98,6 @@ function readConfig(command: Command): Omit<ClientConfig, 'activatesInternetReso
     maxPartitionMs: flags.maxPartitionTime,
     stateFolder: flags.stateFolder,
     tunMtu: flags.tunMtu,
+    relayStreams: relayStreamConfig(flags),
   };
 }

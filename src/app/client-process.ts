@@ -1,6 +1,6 @@
 // The client as a running process: builds the role and the rim around it, drains the role's events, and moves to a new network when the old one is gone.
 
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { endpoint, familyOf, type IpAddress } from '../base/address.ts';
 import { toBase64 } from '../base/bytes.ts';
 import type { FzError } from '../base/errors.ts';
@@ -19,6 +19,7 @@ import { NativeAead } from '../io/packets/aead.ts';
 import { nativeCounters } from '../io/packets/native.ts';
 import { DEFAULT_TUN_NAME, TunDevice } from '../io/packets/tun.ts';
 import { DEFAULT_TUNNEL_PORT, SOCKET_MARK, TunnelSockets } from '../io/packets/udp.ts';
+import type { ClientStreams } from '../io/relay/client-streams.ts';
 import { Node } from '../link/node.ts';
 import { clientLoginUrl } from '../proto/phoenix/login-url.ts';
 import { Client, type ClientEvent, type DnsDecision } from '../roles/client/client.ts';
@@ -32,6 +33,7 @@ import {
 import type { ClientConfig } from './client-config.ts';
 import { ClientHost } from './client-host.ts';
 import { PortalLink } from './portal-link.ts';
+import { openStreams } from './relay-streams.ts';
 import { warmUp } from './warm-up.ts';
 
 // Specification
@@ -59,6 +61,7 @@ export class ClientProcess {
   readonly #host: ClientHost;
   readonly #portal: PortalLink<ClientInbound, ClientOutbound>;
   readonly #forwarder = new DnsForwarder();
+  readonly #streams: ClientStreams;
   #sockets: TunnelSockets;
   #watch: NetworkWatch | undefined;
   #resolvTimer: NodeJS.Timeout | undefined;
@@ -79,7 +82,7 @@ export class ClientProcess {
     const aead = new NativeAead(KEY_SLOTS);
     const [random, wallClock] = [new SystemRandom(), createWallClock()];
     const link = new Node(
-      { role: 'client', allowNoRelays: true },
+      { role: 'client', allowNoRelays: true, streamWays: config.relayStreams.ways },
       { crypto, random, aead, wallClock, log },
       monotonicNow(),
     );
@@ -106,6 +109,11 @@ export class ClientProcess {
       onFatal,
     });
     this.#sockets = openSockets(log);
+    const connect = (address: IpAddress, port: number): Socket => {
+      this.#host.bypass(endpoint(address, port));
+      return connectTcp({ host: address, port });
+    };
+    this.#streams = openStreams(config.relayStreams, log, connect);
     this.#portal = new PortalLink({
       login: clientLoginUrl(
         { apiUrl: config.apiUrl, firezoneId: identity.id, name: identity.name },
@@ -115,10 +123,7 @@ export class ClientProcess {
       token: identity.token,
       partitionBudgetMs: config.maxPartitionMs,
       dial: {
-        connect: (address, port) => {
-          this.#host.bypass(endpoint(address, port));
-          return connectTcp({ host: address, port });
-        },
+        connect,
         resolve: (host) => this.#host.resolvePortal(host),
       },
       inbound: CLIENT_INBOUND,
@@ -144,6 +149,7 @@ export class ClientProcess {
     const servers = this.#host.prepare();
     this.#loop.useTun(this.#tun);
     this.#loop.useSockets(this.#sockets);
+    this.#loop.useStreams(this.#streams);
     this.#run((now) => {
       this.#client.setSystemResolvers(servers);
       this.#client.setLocalAddresses(this.#localEndpoints(), now);
@@ -182,6 +188,7 @@ export class ClientProcess {
     this.#host.revert();
     await this.#portal.close();
     this.#sockets.close();
+    this.#streams.close();
     this.#tun.close();
     this.#health?.close();
   }
@@ -193,6 +200,7 @@ export class ClientProcess {
       portal: this.#portal.snapshot(),
       client: this.#client.snapshot(),
       loop: this.#loop.counters.snapshot(),
+      streams: this.#streams.snapshot(),
       native: nativeCounters(),
     };
   }

@@ -10,6 +10,10 @@ import {
   type LogFormat,
   parseAddress,
   parseNetworks,
+  type RelayStreamConfig,
+  type RelayStreamFlags,
+  relayStreamConfig,
+  relayStreamOptions,
   tunMtuOption,
 } from './options.ts';
 
@@ -35,6 +39,7 @@ export interface GatewayConfig {
   readonly mayResourcesInitiate: boolean;
   /** Offer connections without ICE. */
   readonly iceless: boolean;
+  readonly relayStreams: RelayStreamConfig;
 }
 
 /** What `addSwitch` reads. */
@@ -45,7 +50,7 @@ type Switches =
   | 'mayResourcesInitiate'
   | 'iceless';
 
-interface Flags extends ComponentFlags {
+interface Flags extends ComponentFlags, RelayStreamFlags {
   readonly healthCheckAddr: Endpoint;
   readonly specialNetworks: readonly IpNetwork[];
   readonly check: boolean;
@@ -69,6 +74,7 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       .default([], 'none')
       .argParser(parseNetworks),
     tunMtuOption(),
+    ...relayStreamOptions(),
     new Option('--no-check', 'skip the check for CAP_NET_ADMIN'),
   ];
   for (const option of options) command.addOption(option);
@@ -136,5 +142,6 @@ function readConfig(command: Command): Omit<GatewayConfig, Switches> {
     skipPrivilegeCheck: !flags.check,
     specialNetworks: flags.specialNetworks,
     tunMtu: flags.tunMtu,
+    relayStreams: relayStreamConfig(flags),
   };
 }

@@ -21,6 +21,7 @@ import { NativeAead } from '../io/packets/aead.ts';
 import { nativeCounters, shareNetAdmin } from '../io/packets/native.ts';
 import { DEFAULT_TUN_NAME, TunDevice } from '../io/packets/tun.ts';
 import { DEFAULT_TUNNEL_PORT, TunnelSockets } from '../io/packets/udp.ts';
+import type { ClientStreams } from '../io/relay/client-streams.ts';
 import { Node } from '../link/node.ts';
 import { gatewayLoginUrl } from '../proto/phoenix/login-url.ts';
 import type { GatewayEvent } from '../roles/gateway/events.ts';
@@ -35,6 +36,7 @@ import {
 } from '../wire/portal/gateway-messages.ts';
 import type { GatewayConfig } from './gateway-config.ts';
 import { PortalLink } from './portal-link.ts';
+import { openStreams } from './relay-streams.ts';
 import { warmUp } from './warm-up.ts';
 
 // Specification
@@ -65,6 +67,7 @@ export class GatewayProcess {
   readonly #tun: TunDevice;
   readonly #interface: TunnelInterface;
   readonly #sockets: TunnelSockets;
+  readonly #streams: ClientStreams;
   readonly #firewall: Firewall;
   readonly #resolver: SystemResolver;
   readonly #dns: GatewayDns;
@@ -113,7 +116,7 @@ export class GatewayProcess {
       onFailed: onFatal,
     });
     this.#node = new Node(
-      { role: 'gateway', allowNoRelays: true },
+      { role: 'gateway', allowNoRelays: true, streamWays: config.relayStreams.ways },
       { crypto, random, aead, wallClock, log },
       now,
     );
@@ -127,6 +130,7 @@ export class GatewayProcess {
     );
     if (config.increaseBuffers) increaseBuffers(log);
     this.#sockets = TunnelSockets.open({ port: DEFAULT_TUNNEL_PORT });
+    this.#streams = openStreams(config.relayStreams, log);
     for (const { message } of this.#sockets.problems) log.info('A family is missing', { message });
     this.#tun = TunDevice.open(DEFAULT_TUN_NAME);
     log.info('Data path', {
@@ -165,6 +169,7 @@ export class GatewayProcess {
     }
     this.#loop.useTun(this.#tun);
     this.#loop.useSockets(this.#sockets);
+    this.#loop.useStreams(this.#streams);
     this.#announceAddresses();
     this.#watch = new NetworkWatch(this.#tun.name, this.#log, (change) =>
       this.#handleNetworkChange(change),
@@ -189,6 +194,7 @@ export class GatewayProcess {
     this.#resolver.close();
     this.#dns.close();
     this.#sockets.close();
+    this.#streams.close();
     this.#tun.close();
     this.#health?.close();
   }
@@ -201,6 +207,7 @@ export class GatewayProcess {
       gateway: this.#gateway.snapshot(),
       link: this.#node.snapshot(),
       loop: this.#loop.counters.snapshot(),
+      streams: this.#streams.snapshot(),
       native: nativeCounters(),
     };
   }

@@ -3,7 +3,13 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Endpoint, type IpNetwork, parseEndpoint, parseNetwork } from '../base/address.ts';
+import type { StreamWay } from '../link/relays/relay-info.ts';
 import { LARGEST_TUNNEL_MTU, MAX_PACKET_LENGTH } from '../wire/ip/protocol.ts';
+
+// Implementation
+/** Our relay's port and coturn's; what firewalls let through; RFC 8656 §2.1. */
+const DEFAULT_RELAY_STREAMS = 'tcp,tls:443,tcp:443,tls:5349';
+const MAX_STREAM_WAYS = 8;
 
 // Specification: operations 1.1.
 const DEFAULT_API_URL = 'wss://api.firezone.dev';
@@ -49,6 +55,68 @@ export interface ComponentFlags {
   readonly firezoneId?: string;
   readonly logFormat: LogFormat;
   readonly maxPartitionTime: number;
+}
+
+/** Options of the programs that use relays. */
+export function relayStreamOptions(): Option[] {
+  return [
+    new Option(
+      '--relay-streams <kinds>',
+      'what to try towards relays where UDP is blocked: tcp or tls, with :port where it is not that of the relay',
+    )
+      .env('FIREZONE_RELAY_STREAMS')
+      .default(parseStreamWays(DEFAULT_RELAY_STREAMS), DEFAULT_RELAY_STREAMS)
+      .argParser(parseStreamWays),
+    new Option(
+      '--relay-tls-ca <file>',
+      'PEM file of further certificate authorities for relays',
+    ).env('FIREZONE_RELAY_TLS_CA'),
+    new Option(
+      '--relay-tls-name <name>',
+      "name in the relays' certificates, if not their address",
+    ).env('FIREZONE_RELAY_TLS_NAME'),
+  ];
+}
+
+/** What `relayStreamOptions` yield. */
+export interface RelayStreamFlags {
+  readonly relayStreams: readonly StreamWay[];
+  readonly relayTlsCa?: string;
+  readonly relayTlsName?: string;
+}
+
+/** How relays are reached where UDP is blocked. */
+export interface RelayStreamConfig {
+  /** None: not at all. */
+  readonly ways: readonly StreamWay[];
+  readonly caFile: string | undefined;
+  readonly tlsName: string | undefined;
+}
+
+export function relayStreamConfig(flags: RelayStreamFlags): RelayStreamConfig {
+  return {
+    ways: flags.relayStreams,
+    caFile: flags.relayTlsCa || undefined,
+    tlsName: flags.relayTlsName || undefined,
+  };
+}
+
+/** `tcp,tls:443`; `none`. */
+export function parseStreamWays(text: string): readonly StreamWay[] {
+  if (text.trim() === 'none') return [];
+  const words = text.split(',').map((word) => word.trim());
+  if (words.length > MAX_STREAM_WAYS) {
+    throw new InvalidArgumentError(`There can be ${MAX_STREAM_WAYS} at most.`);
+  }
+  return words.map((word) => {
+    const [, kind, digits] = /^(tcp|tls)(?::(\d{1,5}))?$/.exec(word) ?? [];
+    const port = digits === undefined ? undefined : Number(digits);
+    const isPort = port === undefined || (port > 0 && port < 65_536);
+    if (kind === undefined || !isPort) {
+      throw new InvalidArgumentError(`'${word}' is not tcp, tls, tcp:PORT or tls:PORT.`);
+    }
+    return { ...(port === undefined ? {} : { port }), isSecure: kind === 'tls' };
+  });
 }
 
 export function parseApiUrl(text: string): string {

@@ -3,6 +3,7 @@
 //   UDP readable ── receive ── handleRuns ── open ── handleOpened ── gather ── handleSuperPackets ── TUN write ──┐
 //   TUN readable ── read ── handleTunPackets ── seal and send ───────────────────────────────────────────────────┤
 //   timer ───────── handleTimeout ───────────────────────────────────────────────────────────────────────────────┤
+//   a stream's bytes like UDP, where there are streams; what becomes of a stream is a turn of its own
 //   app ─────────── run(work): a portal message, a resolved name ────────────────────────────────────────────────┤
 //                                                                                                                ▼
 //                                            drain: transmits, TUN packets, the app's events, then the timer again
@@ -23,8 +24,10 @@ import {
 import { Counters } from '../base/counters.ts';
 import { assert, InvariantError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { isStreamAddress } from '../base/stream-endpoint.ts';
 import { type Instant, instant, later } from '../base/time.ts';
 import type { Transmit } from '../base/transmit.ts';
+import type { StreamCommand, StreamEvent } from '../proto/turn/stream-dialer.ts';
 import type { TunnelRole } from '../roles/tunnel-role.ts';
 import { monotonicNow } from './clock.ts';
 
@@ -62,6 +65,18 @@ export interface LoopSockets {
   readonly isBlocked: boolean;
   sealSend(batch: TunBatch, aead: TransportAead): boolean;
   send(transmit: Transmit): 'sent' | 'no-socket' | 'full' | 'error';
+}
+
+/** `ClientStreams`: connections to relays, where UDP is blocked. */
+export interface LoopStreams {
+  /** Hot: whether there is any. */
+  readonly isInUse: boolean;
+  onReadable(callback: (stream: LoopSocket) => void): void;
+  onEvent(callback: (event: StreamEvent) => void): void;
+  execute(command: StreamCommand): void;
+  send(transmit: Transmit): 'sent' | 'no-socket' | 'full';
+  /** Seals and sends the packets whose path is a stream, and takes their slots away. */
+  sealSend(batch: TunBatch, aead: TransportAead): void;
 }
 
 /** `TunDevice`. */
@@ -112,6 +127,7 @@ export class Loop {
   readonly #tunBatch = createTunBatch(TUN_SLAB_LENGTH, TUN_PACKETS);
   readonly #waiting: Step[] = [];
   #sockets: LoopSockets | undefined;
+  #streams: LoopStreams | undefined;
   #tun: LoopTun | undefined;
   #readable: LoopSocket | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -142,6 +158,15 @@ export class Loop {
     sockets.onDrained(() => this.#tun?.pause(false));
     this.#tun?.pause(false);
     this.#turn(this.#nothing);
+  }
+
+  useStreams(streams: LoopStreams): void {
+    this.#streams = streams;
+    streams.onReadable((stream) => {
+      this.#readable = stream;
+      this.#turn(this.#receive);
+    });
+    streams.onEvent((event) => this.run((now) => this.#role.handleStream?.(event, now)));
   }
 
   /** The TUN device from now on; until there is one, packets for it are dropped and counted. */
@@ -214,6 +239,7 @@ export class Loop {
       if (tun.read(batch) === 0) return;
       this.counters.add('tun-batches');
       this.#role.handleTunPackets(batch, now);
+      if (this.#streams?.isInUse === true) this.#streams.sealSend(batch, this.#aead);
       if (!sockets.sealSend(batch, this.#aead)) return tun.pause(true);
     }
   };
@@ -249,6 +275,7 @@ export class Loop {
       if (transmit === undefined) break;
       this.#send(transmit, now);
     }
+    if (this.#streams) this.#commandStreams(this.#streams);
     for (let i = 0; i < TRANSMITS_PER_ROUND; i++) {
       const packet = role.pollTunPacket();
       if (packet === undefined) break;
@@ -259,8 +286,18 @@ export class Loop {
     this.#deadline = role.pollTimeout() ?? NEVER;
   };
 
+  #commandStreams(streams: LoopStreams): void {
+    for (;;) {
+      const command = this.#role.pollStreamCommand?.();
+      if (command === undefined) return;
+      streams.execute(command);
+    }
+  }
+
   #send(transmit: Transmit, now: Instant): void {
-    const outcome = this.#sockets?.send(transmit) ?? 'no-socket';
+    const isForStream = isStreamAddress(transmit.destination.address);
+    const way = isForStream ? this.#streams : this.#sockets;
+    const outcome = way?.send(transmit) ?? 'no-socket';
     switch (outcome) {
       case 'sent':
         return this.counters.add('transmits');

@@ -14,6 +14,7 @@ import type { LinkRole } from './connection/timing.ts';
 import type { ArrivalDropReason } from './inbound/dispatch.ts';
 import type { Path } from './outbound/path.ts';
 import type { CandidateEvent } from './outbound/signalling.ts';
+import type { StreamWay } from './relays/relay-info.ts';
 import type { RelaySnapshot } from './relays/relays.ts';
 
 export interface NodeConfig {
@@ -22,6 +23,8 @@ export interface NodeConfig {
   readonly allowNoRelays?: boolean;
   /** Accept candidates of peers on this very machine. */
   readonly allowLoopback?: boolean;
+  /** What to try towards relays where UDP is blocked; nothing if absent. */
+  readonly streamWays?: readonly StreamWay[];
 }
 
 export interface NodeDeps {

@@ -16,6 +16,7 @@ import type { PeerId, RelayId } from '../base/ids.ts';
 import { earliest, type Instant } from '../base/time.ts';
 import type { Ecn, Transmit } from '../base/transmit.ts';
 import { CheckPacer } from '../proto/ice/check-pacer.ts';
+import type { StreamCommand, StreamEvent } from '../proto/turn/stream-dialer.ts';
 import { PROBE_LENGTH } from '../wire/iceless/probe.ts';
 import { Connection } from './connection/connection.ts';
 import type { ConnectionState, ConnectionTerms } from './connection/connection-types.ts';
@@ -48,7 +49,8 @@ import type {
 import { Outlet } from './outbound/outlet.ts';
 import { Signalling } from './outbound/signalling.ts';
 import { Registry } from './registry.ts';
-import { type RelayInfo, Relays } from './relays/relays.ts';
+import type { RelayInfo } from './relays/relay-info.ts';
+import { Relays } from './relays/relays.ts';
 
 // Specification
 
@@ -83,6 +85,7 @@ export class Node {
       crypto: deps.crypto,
       random: deps.random,
       log: deps.log.child('link.relays'),
+      streamWays: config.streamWays ?? [],
     });
     this.#registry = new Registry(deps.crypto, deps.aead.capacity);
     this.#outlet = new Outlet(deps.aead, this.#registry, this.#relays);
@@ -247,6 +250,13 @@ export class Node {
     }
   }
 
+  /** What became of a stream that `pollStreamCommand` asked for. */
+  handleStream(event: StreamEvent, now: Instant): void {
+    this.#advance(now);
+    this.#relays.handleStream(event, now);
+    this.#handleRelayEvents(now);
+  }
+
   /**
    * A client changed networks. Connections that all do without ICE move: keys, sessions and what was granted stay (iceless 9). Otherwise
    * all are closed, and the key is a new one, so that the portal derives new credentials (connectivity 4.9).
@@ -272,6 +282,7 @@ export class Node {
     const connection = this.#registry.get(id);
     if (connection === undefined) return -1;
     const slot = connection.sendSlot(now);
+    connection.carrier?.noteSent(now);
     this.#registry.noteDeadline(connection);
     return slot < 0 || this.#outlet.isUsable(slot, connection, now) ? slot : -1;
   }
@@ -294,6 +305,11 @@ export class Node {
     return this.#relays.pollTransmit() ?? this.#outlet.pollTransmit();
   }
 
+  /** Streams to open and to close; to be asked for after `pollTransmit`. */
+  pollStreamCommand(): StreamCommand | undefined {
+    return this.#relays.pollStreamCommand();
+  }
+
   pollEvent(): NodeEvent | undefined {
     return this.#signals.pollEvent() ?? this.#outlet.pollEvent();
   }
@@ -301,7 +317,7 @@ export class Node {
   /** At once while output is queued (connectivity 11.30). */
   pollTimeout(): Instant | undefined {
     const isQueued =
-      this.#relays.hasTransmit ||
+      this.#relays.hasOutput ||
       !this.#outlet.isEmpty ||
       !this.#signals.isEmpty ||
       this.#packets.length > 0;

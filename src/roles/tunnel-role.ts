@@ -8,6 +8,7 @@ import type { ReceiveBatch, TunBatch } from '../base/batch.ts';
 import type { InvariantError } from '../base/errors.ts';
 import type { Instant } from '../base/time.ts';
 import type { Transmit } from '../base/transmit.ts';
+import type { StreamCommand, StreamEvent } from '../proto/turn/stream-dialer.ts';
 
 export interface TunnelRole {
   /** Sets `RUN.slot` and `RUN.headerLength` of runs of data; handles all others itself. */
@@ -26,6 +27,9 @@ export interface TunnelRole {
    */
   handleFault?(error: InvariantError, now: Instant): boolean;
   pollTransmit(): Transmit | undefined;
+  /** Streams towards relays, where UDP is blocked; to be asked for after `pollTransmit`. */
+  pollStreamCommand?(): StreamCommand | undefined;
+  handleStream?(event: StreamEvent, now: Instant): void;
   /** A packet of ours for our own TUN, such as an ICMP error. */
   pollTunPacket(): Uint8Array | undefined;
   pollTimeout(): Instant | undefined;

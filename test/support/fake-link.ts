@@ -14,7 +14,7 @@ import type {
   SendOutcome,
   UpsertOutcome,
 } from '../../src/link/node-types.ts';
-import type { RelayInfo } from '../../src/link/relays/relays.ts';
+import type { RelayInfo } from '../../src/link/relays/relay-info.ts';
 import type { ClientLink } from '../../src/roles/client/link.ts';
 import type { GatewayLink } from '../../src/roles/gateway/link.ts';
 
@@ -40,6 +40,11 @@ export class FakeLink implements GatewayLink, ClientLink {
   handleRuns(_batch: ReceiveBatch): void {}
   handleOpened(_batch: ReceiveBatch): void {}
   handleTimeout(): void {}
+  handleStream(): void {}
+
+  pollStreamCommand(): undefined {
+    return undefined;
+  }
 
   peerOfSlot(slot: number): PeerId | undefined {
     return this.slots[slot];

@@ -16,7 +16,7 @@ import { SILENT_LOG } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { type Instant, unixMillis, WallClock } from '../../src/base/time.ts';
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
-import type { RelayInfo } from '../../src/link/relays/relays.ts';
+import type { RelayInfo } from '../../src/link/relays/relay-info.ts';
 import { listenSocket, relaySocket } from '../../src/proto/turn/server/channel-bindings.ts';
 import { relayPassword } from '../../src/proto/turn/server/credentials.ts';
 import { createForwardBatch, FORWARD } from '../../src/proto/turn/server/forwarding.ts';

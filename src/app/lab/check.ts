@@ -10,9 +10,17 @@ import { END_OF_ACCESS } from './scenarios/end-of-access.ts';
 import { ICELESS } from './scenarios/iceless.ts';
 import { REACH } from './scenarios/reach.ts';
 import { REFUSE } from './scenarios/refuse.ts';
+import { RELAYS } from './scenarios/relays.ts';
 import { SURVIVE } from './scenarios/survive.ts';
 
-const ALL: readonly Scenario[] = [...REACH, ...END_OF_ACCESS, ...SURVIVE, ...ICELESS, ...REFUSE];
+const ALL: readonly Scenario[] = [
+  ...REACH,
+  ...END_OF_ACCESS,
+  ...SURVIVE,
+  ...RELAYS,
+  ...ICELESS,
+  ...REFUSE,
+];
 
 export interface CheckOptions {
   readonly ipv6: boolean;

@@ -219,6 +219,18 @@ export class Lab {
     );
   }
 
+  /** Not started yet; where a scenario's second gateway would be. */
+  createSecondRelay(): ManagedProcess {
+    const { ipv4 } = LAB_ADDRESSES.relay2;
+    const { PUBLIC_IP6_ADDR: _, ...env } = this.#relayEnv();
+    return this.#program(
+      'relay',
+      SPARE,
+      { ...env, FIREZONE_NAME: 'relay-2', PUBLIC_IP4_ADDR: ipv4 },
+      'relay-2',
+    );
+  }
+
   /** Runs a second gateway until it gives up by itself; for operators' mistakes. */
   async runSpareGateway(
     env: Readonly<Record<string, string>>,
@@ -261,11 +273,16 @@ export class Lab {
     await this.waitUntilReady();
   }
 
-  #program(role: LabRole, host: LabHost, env: NodeJS.ProcessEnv): ManagedProcess {
-    const logFile = join(this.folder, `${role}.log`);
+  #program(
+    role: LabRole,
+    host: LabHost,
+    env: NodeJS.ProcessEnv,
+    name: string = role,
+  ): ManagedProcess {
+    const logFile = join(this.folder, `${name}.log`);
     const args = [join(programs, `firezone-${role}`)];
     return new ManagedProcess({
-      name: role,
+      name,
       logFile,
       spawn: () => this.network.spawn(host, process.execPath, args, env, logFile),
     });
@@ -297,6 +314,7 @@ export class Lab {
       FIREZONE_TOKEN: LAB_TOKENS.relay,
       FIREZONE_API_URL: this.portalUrl,
       FIREZONE_NAME: 'relay-1',
+      FIREZONE_RELAY_TCP_PORTS: '3478,443',
       PUBLIC_IP4_ADDR: ipv4,
       ...(this.#options.ipv6 ? { PUBLIC_IP6_ADDR: ipv6 } : {}),
       HEALTH_CHECK_ADDR: HEALTH,

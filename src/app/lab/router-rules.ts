@@ -33,11 +33,14 @@ export interface RouterRules {
   readonly lossPercent?: number;
   /** No UDP but to port 3478: what remains are relays. */
   readonly relaysOnly?: boolean;
+  /** `udp`: no UDP at all. `udp-and-relay-port`: nor the TCP port of the relays. */
+  readonly blocks?: 'nothing' | 'udp' | 'udp-and-relay-port';
 }
 
 // Implementation
 const TABLE = 'inet lab';
 /** By number: a bare Debian has no `/etc/protocols`, and nft knows no names without it. */
+const UDP = 17;
 const ICMP = 1;
 const ICMPV6 = 58;
 
@@ -68,8 +71,11 @@ ${forwardRules(rules)
 }`;
 }
 
-function forwardRules({ lossPercent = 0, relaysOnly = false }: RouterRules): readonly string[] {
+function forwardRules(router: RouterRules): readonly string[] {
+  const { lossPercent = 0, relaysOnly = false, blocks = 'nothing' } = router;
   const rules: string[] = [];
+  if (blocks !== 'nothing') rules.push(`meta l4proto ${UDP} counter drop`);
+  if (blocks === 'udp-and-relay-port') rules.push('iifname "lan" tcp dport 3478 counter drop');
   // nftables compares with 0 to 99 only.
   const chance = lossPercent < 100 ? `numgen random mod 100 < ${Math.round(lossPercent)} ` : '';
   if (lossPercent > 0) rules.push(`iifname "lan" ${chance}counter drop`);

@@ -5,7 +5,7 @@
 import type { Duplex } from 'node:stream';
 import { type Endpoint, writeAddressWords } from '../../base/address.ts';
 import { PATH, type ReceiveBatch, RUN } from '../../base/batch.ts';
-import { at, int32At } from '../../base/bytes.ts';
+import { at, concat, int32At } from '../../base/bytes.ts';
 import { Counters } from '../../base/counters.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import { paddingOf, type StreamFault, StreamFramer } from '../../proto/turn/stream-framer.ts';
@@ -19,8 +19,12 @@ import type { ForwardOrder } from './relay-sockets.ts';
 // Implementation
 /** Of one message. What Firezone's peers send fits into 1,500 bytes; standard clients may send larger datagrams. */
 const MAX_MESSAGE_LENGTH = 8192;
-/** Bytes that wait for the connection: some 50 ms at 40 Mbit/s. More would only be delay; beyond it datagrams are dropped. */
+/** Bytes given to the connection ahead of its pace; what waits here can no longer be taken back. */
+const MAX_WRITTEN = 128 * 1024;
+/** Bytes of datagrams that wait for it: some 50 ms at 40 Mbit/s. More would only be delay; beyond it the oldest are dropped. */
 const MAX_QUEUED = 256 * 1024;
+/** Requests and answers do not wait behind data, and none is lost while the connection takes anything at all. */
+const MAX_CONTROL_QUEUED = 1024 * 1024;
 /** Datagrams in a run, as many as a kernel coalesces. */
 const MAX_RUN_DATAGRAMS = 64;
 /** Between runs in the slab. */
@@ -55,6 +59,9 @@ export class TurnStream {
   /** The framer has a chunk that is not taken apart completely. */
   #hasChunk = false;
   #isClosed = false;
+  /** Frames that wait, oldest first, and how many datagrams each holds. */
+  readonly #queue: { readonly bytes: Uint8Array; readonly datagrams: number }[] = [];
+  #queued = 0;
 
   constructor(socket: Duplex, options: TurnStreamOptions) {
     this.#socket = socket;
@@ -70,6 +77,7 @@ export class TurnStream {
     socket.on('error', () => {});
     socket.on('close', () => this.#end('closed'));
     socket.on('end', () => this.close());
+    socket.on('drain', () => this.#flush());
     socket.resume();
   }
 
@@ -98,14 +106,19 @@ export class TurnStream {
   /** One message as it is. */
   send({ payload }: Pick<Transmit, 'payload'>): 'sent' | 'full' {
     const padding = paddingOf(payload.length);
-    if (this.#isFull()) return 'full';
-    if (padding === 0) this.#socket.write(payload);
-    else {
-      const padded = new Uint8Array(payload.length + padding);
-      padded.set(payload);
-      this.#socket.write(padded);
+    const bytes = padding === 0 ? payload : concat(payload, new Uint8Array(padding));
+    if (isChannelDataByte(at(payload, 0))) return this.#enqueue(bytes, 1);
+    if (this.#isClosed || this.#socket.writableLength >= MAX_CONTROL_QUEUED) {
+      this.drops.add('queue-full');
+      return 'full';
     }
+    this.#socket.write(bytes);
     return 'sent';
+  }
+
+  /** Frames with their padding, one after the other, that hold so many datagrams. The bytes are kept. */
+  sendFrames(bytes: Uint8Array, datagrams: number): void {
+    this.#enqueue(bytes, datagrams);
   }
 
   /** Datagrams of a run as ChannelData of the path's channel: one copy, one write. */
@@ -113,7 +126,7 @@ export class TurnStream {
     const source = order.run * RUN.stride;
     const channel = int32At(order.paths, order.row * PATH.stride + PATH.channel);
     if (channel === 0) this.drops.add('no-channel-data', order.count);
-    if (channel === 0 || this.#isFull(order.count)) return 0;
+    if (channel === 0) return 0;
     const segment = int32At(batch.runs, source + RUN.segmentLength);
     const runStart = int32At(batch.runs, source + RUN.offset);
     const end = runStart + int32At(batch.runs, source + RUN.length);
@@ -129,13 +142,13 @@ export class TurnStream {
       bytes.set(batch.slab.subarray(from, to), length + CHANNEL_DATA_HEADER_LENGTH);
       length += CHANNEL_DATA_HEADER_LENGTH + to - from + paddingOf(to - from);
     }
-    this.#socket.write(bytes.subarray(0, length));
-    return order.count;
+    return this.#enqueue(bytes.subarray(0, length), order.count) === 'sent' ? order.count : 0;
   }
 
   /** What was sent still goes out. */
   close(): void {
     if (this.#isClosed) return;
+    for (const { bytes } of this.#queue.splice(0)) this.#socket.write(bytes);
     this.#socket.end();
     this.#end('local');
   }
@@ -196,10 +209,30 @@ export class TurnStream {
     return end;
   }
 
-  #isFull(count = 1): boolean {
-    if (!this.#isClosed && this.#socket.writableLength < MAX_QUEUED) return false;
-    this.drops.add('queue-full', count);
-    return true;
+  #enqueue(bytes: Uint8Array, datagrams: number): 'sent' | 'full' {
+    if (this.#isClosed) {
+      this.drops.add('queue-full', datagrams);
+      return 'full';
+    }
+    this.#queue.push({ bytes, datagrams });
+    this.#queued += bytes.length;
+    this.#flush();
+    while (this.#queued > MAX_QUEUED) {
+      const oldest = this.#queue.shift();
+      if (!oldest) break;
+      this.#queued -= oldest.bytes.length;
+      this.drops.add('queue-full', oldest.datagrams);
+    }
+    return 'sent';
+  }
+
+  #flush(): void {
+    while (this.#socket.writableLength < MAX_WRITTEN) {
+      const next = this.#queue.shift();
+      if (!next) return;
+      this.#queued -= next.bytes.length;
+      this.#socket.write(next.bytes);
+    }
   }
 
   #end(reason: StreamEnd): void {

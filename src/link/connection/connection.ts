@@ -60,6 +60,8 @@ export class Connection implements Addressee {
   readonly username: string;
   /** Changes when the connection migrates (connectivity 4.10). */
   relay: RelayId | undefined;
+  /** Whoever carries its bulk data to the peer on our side, if that is not the network itself. */
+  carrier: { noteSent(now: Instant): void } | undefined;
   /** When it wants `handleTimeout`, as its owner last learnt from `pollTimeout`; never if infinite. */
   deadline: number = Number.POSITIVE_INFINITY;
   readonly #config: ConnectionConfig;

@@ -5,6 +5,7 @@
 import { Counters } from '../../base/counters.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
+import type { Allocation } from '../../proto/turn/allocation.ts';
 import type { Outgoing } from '../connection/connection-types.ts';
 import type { Relays } from '../relays/relays.ts';
 import type { Path, Route } from './path.ts';
@@ -30,6 +31,11 @@ export class Egress {
     }
     const isSent = this.#relays.send(relay, remote, { payload, ecn }, now);
     return isSent ? undefined : this.#drop('no-channel');
+  }
+
+  /** Whom bulk data of that path passes on our side. */
+  carrierOf(path: Path): Allocation | undefined {
+    return this.#relays.findByRelayed(path.local)?.allocation;
   }
 
   /** How bulk data gets to the end of `path` now; a missing channel is asked for. */

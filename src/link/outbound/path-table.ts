@@ -56,6 +56,7 @@ export class PathTable {
 
   #routeOf(connection: Connection, now: Instant): Route | undefined {
     const { path } = connection;
+    connection.carrier = path && this.#egress.carrierOf(path);
     if (path?.localKind === 'relayed') this.#relayed.add(connection);
     else this.#relayed.delete(connection);
     return path && this.#egress.routeOf(path, now);

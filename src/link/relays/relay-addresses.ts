@@ -30,15 +30,14 @@ export class RelayAddresses<R> {
 
   /** Keeps the others in their order. */
   remove(relay: R): void {
-    let kept = 0;
-    for (let i = 0; i < this.#count; i++) {
-      if (this.#relays[i] === relay) continue;
-      this.#words.copyWithin(kept * STRIDE, i * STRIDE, (i + 1) * STRIDE);
-      this.#relays[kept] = this.#relays[i];
-      kept++;
-    }
-    this.#relays.fill(undefined, kept, this.#count);
-    this.#count = kept;
+    this.#keep((row) => this.#relays[row] !== relay);
+  }
+
+  removeSocket(server: Endpoint): void {
+    const words = new Int32Array(STRIDE);
+    writeAddressWords(server.address, words, 0);
+    words[4] = server.port;
+    this.#keep((row) => !words.every((word, i) => word === this.#words[row * STRIDE + i]));
   }
 
   /** `words[offset]` to `words[offset + 4]` are address and port. Dozens at most, so a scan. */
@@ -56,5 +55,17 @@ export class RelayAddresses<R> {
       }
     }
     return undefined;
+  }
+
+  #keep(isKept: (row: number) => boolean): void {
+    let kept = 0;
+    for (let i = 0; i < this.#count; i++) {
+      if (!isKept(i)) continue;
+      this.#words.copyWithin(kept * STRIDE, i * STRIDE, (i + 1) * STRIDE);
+      this.#relays[kept] = this.#relays[i];
+      kept++;
+    }
+    this.#relays.fill(undefined, kept, this.#count);
+    this.#count = kept;
   }
 }

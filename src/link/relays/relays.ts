@@ -7,13 +7,17 @@ import type { CryptoProvider } from '../../base/crypto.ts';
 import type { RelayId } from '../../base/ids.ts';
 import type { Log } from '../../base/log.ts';
 import type { Random } from '../../base/random.ts';
+import { streamEndpoint } from '../../base/stream-endpoint.ts';
 import { earliest, type Instant } from '../../base/time.ts';
 import type { Ecn, Transmit } from '../../base/transmit.ts';
 import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
-import { Allocation } from '../../proto/turn/allocation.ts';
+import type { Allocation } from '../../proto/turn/allocation.ts';
 import type { AllocationSnapshot } from '../../proto/turn/allocation-types.ts';
+import type { StreamCommand, StreamEvent } from '../../proto/turn/stream-dialer.ts';
 import { RelayAddresses } from './relay-addresses.ts';
+import type { RelayInfo, StreamWay } from './relay-info.ts';
 import { sampleRelay } from './relay-sampling.ts';
+import { RelayWays } from './relay-ways.ts';
 
 // Specification
 
@@ -25,20 +29,14 @@ const MAX_LEFT_SOCKETS = 64;
 /** The portal hands out two (relay 4.14). */
 const MAX_RELAYS = 16;
 const MAX_SOCKETS_PER_RELAY = 2;
-const SOFTWARE = 'firezone-gateway';
-
-/** One relay of the portal's list (relay 4.1). */
-export interface RelayInfo {
-  readonly id: RelayId;
-  /** Server sockets, at most one of each address family. */
-  readonly addresses: readonly Endpoint[];
-  readonly username: string;
-  readonly password: string;
-  readonly realm: string;
-}
+/** And a stream. */
+const MAX_ENDPOINTS = MAX_RELAYS * (MAX_SOCKETS_PER_RELAY + 1);
+const MAX_STREAM_ID = 2 ** 31 - 1;
 
 export interface Relay {
   readonly info: RelayInfo;
+  readonly ways: RelayWays;
+  /** The one in use. */
   readonly allocation: Allocation;
   /** What it reported last: per kind and family one candidate (connectivity 5.2). */
   readonly candidates: Map<string, LocalCandidateInfo>;
@@ -48,6 +46,15 @@ export interface Relay {
 
 export interface RelaySnapshot extends AllocationSnapshot {
   readonly id: RelayId;
+  readonly transport: 'udp' | 'stream';
+}
+
+export interface RelaysDeps {
+  readonly crypto: CryptoProvider;
+  readonly random: Random;
+  readonly log: Log;
+  /** What to try where UDP is blocked. */
+  readonly streamWays: readonly StreamWay[];
 }
 
 export type RelaysEvent =
@@ -59,35 +66,45 @@ export type RelaysEvent =
   | { readonly kind: 'candidate-removed'; readonly candidate: LocalCandidateInfo }
   /** Some path through a relay may be written differently now. */
   | { readonly kind: 'channels-changed' }
-  /** The relay is no longer there: connections that used it must migrate. */
+  /** The relay is no longer there, or silent: connections that used it must migrate. */
   | { readonly kind: 'relay-gone'; readonly relay: RelayId }
   /** The last one gave up by itself. */
   | { readonly kind: 'no-relays' };
 
 export class Relays {
-  readonly #deps: { readonly crypto: CryptoProvider; readonly random: Random; readonly log: Log };
+  readonly #deps: RelaysDeps;
   readonly #relays = new Map<RelayId, Relay>();
-  readonly #addresses = new RelayAddresses<Relay>(MAX_RELAYS * MAX_SOCKETS_PER_RELAY);
+  readonly #addresses = new RelayAddresses<Relay>(MAX_ENDPOINTS);
+  /** By server socket, and by stream. */
   readonly #byServer = new Map<string, Relay>();
   readonly #byRelayed = new Map<string, Relay>();
   /** Sockets of relays we left; the oldest are forgotten. */
   readonly #left = new Set<string>();
   #transmits: Transmit[] = [];
   #events: RelaysEvent[] = [];
+  readonly #commands: StreamCommand[] = [];
+  #lastStreamId = 0;
 
-  constructor(deps: {
-    readonly crypto: CryptoProvider;
-    readonly random: Random;
-    readonly log: Log;
-  }) {
+  constructor(deps: RelaysDeps) {
     this.#deps = deps;
   }
 
   handleTimeout(now: Instant): void {
     for (const relay of this.#relays.values()) {
-      relay.allocation.handleTimeout(now);
+      relay.ways.handleTimeout(now);
       this.#settle(relay);
     }
+  }
+
+  /** A stream that one of the relays asked for. */
+  handleStream(event: StreamEvent, now: Instant): void {
+    const { kind, stream } = event;
+    const relay = this.#byServer.get(stream.key);
+    if (!relay) return;
+    if (kind === 'stream-opened') this.#addresses.add(stream, relay);
+    else this.#forgetStream(stream);
+    relay.ways.handleStream(event, now);
+    this.#settle(relay);
   }
 
   /** A STUN message from one of the relay's sockets. */
@@ -98,7 +115,7 @@ export class Relays {
     local: Endpoint,
     now: Instant,
   ): boolean {
-    const accepted = relay.allocation.handleDatagram(bytes, from, local, now);
+    const accepted = relay.ways.handleDatagram(bytes, from, local, now);
     this.#settle(relay);
     return accepted;
   }
@@ -110,7 +127,7 @@ export class Relays {
     for (const info of added) this.#add(info, now);
     for (const relay of this.#relays.values()) {
       if (given.has(relay.info.id)) continue;
-      relay.allocation.refresh(now);
+      relay.ways.refresh(now);
       this.#settle(relay);
     }
   }
@@ -123,12 +140,14 @@ export class Relays {
     now: Instant,
   ): boolean {
     const outcome = relay.allocation.sendToPeer(peer, out.payload, out.ecn, now);
+    relay.ways.settle(now);
     this.#settle(relay);
     return outcome === 'sent';
   }
 
   bindChannel(relay: Relay, peer: Endpoint, now: Instant): void {
     relay.allocation.bindChannel(peer, now);
+    relay.ways.settle(now);
     this.#settle(relay);
   }
 
@@ -138,7 +157,7 @@ export class Relays {
     this.#events = [];
     for (const relay of this.#relays.values()) {
       relay.candidates.clear();
-      relay.allocation.restart(now);
+      relay.ways.restart(now);
       this.#settle(relay);
     }
     this.#byRelayed.clear();
@@ -156,7 +175,7 @@ export class Relays {
           this.#events.push({ kind: 'candidate-removed', candidate });
       }
       relay.candidates.clear();
-      relay.allocation.restart(now);
+      relay.ways.restart(now);
       this.#settle(relay);
     }
   }
@@ -164,7 +183,7 @@ export class Relays {
   /** The way to the relays may be another one now. */
   relearn(now: Instant): void {
     for (const relay of this.#relays.values()) {
-      relay.allocation.relearn(now);
+      relay.ways.relearn(now);
       this.#settle(relay);
     }
   }
@@ -174,9 +193,11 @@ export class Relays {
     for (const id of [...this.#relays.keys()]) this.#leave(id, 'released', now);
   }
 
-  /** connectivity 4.4. */
+  /** connectivity 4.4; one that has an allocation is better than one that may get one (relay 10.5). */
   sample(random: Random): RelayId | undefined {
-    return sampleRelay(this.#relays.values(), random)?.info.id;
+    const all = [...this.#relays.values()];
+    const ready = all.filter(({ allocation }) => allocation.hasAllocation);
+    return sampleRelay(ready.length > 0 ? ready : all, random)?.info.id;
   }
 
   pollTransmit(): Transmit | undefined {
@@ -187,10 +208,13 @@ export class Relays {
     return this.#events.shift();
   }
 
+  pollStreamCommand(): StreamCommand | undefined {
+    return this.#commands.shift();
+  }
+
   pollTimeout(): Instant | undefined {
     let first: Instant | undefined;
-    for (const { allocation } of this.#relays.values())
-      first = earliest(first, allocation.pollTimeout());
+    for (const { ways } of this.#relays.values()) first = earliest(first, ways.pollTimeout());
     return first;
   }
 
@@ -226,14 +250,16 @@ export class Relays {
     return this.#relays.size;
   }
 
-  get hasTransmit(): boolean {
-    return this.#transmits.length > 0;
+  /** Something for the wire, or for whoever opens streams. */
+  get hasOutput(): boolean {
+    return this.#transmits.length > 0 || this.#commands.length > 0;
   }
 
   snapshot(): readonly RelaySnapshot[] {
-    return [...this.#relays.values()].map(({ info, allocation }) => ({
+    return [...this.#relays.values()].map(({ info, ways }) => ({
       id: info.id,
-      ...allocation.snapshot(),
+      transport: ways.transport,
+      ...ways.allocation.snapshot(),
     }));
   }
 
@@ -246,19 +272,28 @@ export class Relays {
       return;
     }
     const addresses = info.addresses.slice(0, MAX_SOCKETS_PER_RELAY);
-    const { username, password, realm } = info;
-    const credentials = { username, password, realm };
-    const allocation = new Allocation(
-      { addresses, credentials, software: SOFTWARE },
-      this.#deps,
+    const { crypto, log, streamWays } = this.#deps;
+    const ways = new RelayWays(
+      { ...info, addresses },
+      {
+        crypto,
+        log,
+        streamWays,
+        nameStream: (port) => this.#nameStream(port),
+        isUdpAlive: () => [...this.#relays.values()].some((relay) => relay.ways.isUdpAlive),
+      },
       now,
     );
     const relay: Relay = {
       info,
-      allocation,
+      ways,
       candidates: new Map(),
+      get allocation() {
+        return ways.allocation;
+      },
       get rtt() {
-        return allocation.isSuspended ? undefined : allocation.rtt;
+        const { isSuspended, activeEndpoint, rtt } = ways.allocation;
+        return isSuspended || !activeEndpoint ? undefined : rtt;
       },
     };
     this.#relays.set(info.id, relay);
@@ -274,10 +309,8 @@ export class Relays {
   #leave(id: RelayId, reason: string, now: Instant): void {
     const relay = this.#relays.get(id);
     if (relay === undefined) return;
-    relay.allocation.release(now);
-    for (let out = relay.allocation.pollTransmit(); out; out = relay.allocation.pollTransmit()) {
-      this.#transmits.push(out);
-    }
+    relay.ways.release(now);
+    this.#drain(relay);
     this.#forget(relay, reason);
   }
 
@@ -295,13 +328,11 @@ export class Relays {
     this.#deps.log.info('disconnected from relay', { relay: relay.info.id, reason });
   }
 
-  /** Drains one allocation; one that gave up is forgotten. */
+  /** Drains what a relay was asked or told; one that gave up is forgotten. */
   #settle(relay: Relay): void {
-    const { allocation, info } = relay;
-    for (let out = allocation.pollTransmit(); out; out = allocation.pollTransmit()) {
-      this.#transmits.push(out);
-    }
-    for (let event = allocation.pollEvent(); event; event = allocation.pollEvent()) {
+    const { ways, info } = relay;
+    this.#drain(relay);
+    for (let event = ways.pollEvent(); event; event = ways.pollEvent()) {
       switch (event.kind) {
         case 'candidate-added':
           relay.candidates.set(slotOf(event.candidate), event.candidate);
@@ -317,7 +348,11 @@ export class Relays {
         case 'channel-lost':
           this.#events.push({ kind: 'channels-changed' });
           break;
+        case 'silent':
+          this.#events.push({ kind: 'relay-gone', relay: info.id });
+          break;
         case 'failed':
+          this.#drain(relay);
           this.#forget(relay, event.reason);
           if (this.#relays.size === 0) this.#events.push({ kind: 'no-relays' });
           return;
@@ -325,10 +360,32 @@ export class Relays {
     }
   }
 
+  /** Datagrams first: they may be the last of a stream. */
+  #drain(relay: Relay): void {
+    const { ways } = relay;
+    for (let out = ways.pollTransmit(); out; out = ways.pollTransmit()) this.#transmits.push(out);
+    for (let command = ways.pollCommand(); command; command = ways.pollCommand()) {
+      this.#commands.push(command);
+      const { stream } = command;
+      if (command.kind === 'open-stream') this.#byServer.set(stream.key, relay);
+      else this.#forgetStream(stream);
+    }
+  }
+
+  #nameStream(port: number): Endpoint {
+    this.#lastStreamId = (this.#lastStreamId % MAX_STREAM_ID) + 1;
+    return streamEndpoint(this.#lastStreamId, port);
+  }
+
+  #forgetStream(stream: Endpoint): void {
+    this.#byServer.delete(stream.key);
+    this.#addresses.removeSocket(stream);
+  }
   /** Only relayed candidates are ever invalidated (connectivity 5.3). */
   #removeRelayed(relay: Relay, candidate: LocalCandidateInfo): void {
-    relay.candidates.delete(slotOf(candidate));
     const { key } = candidate.address;
+    const slot = slotOf(candidate);
+    if (relay.candidates.get(slot)?.address.key === key) relay.candidates.delete(slot);
     if (this.#byRelayed.get(key) === relay) this.#byRelayed.delete(key);
     this.#events.push({ kind: 'candidate-removed', candidate });
   }

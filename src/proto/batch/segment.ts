@@ -42,24 +42,33 @@ export function sealBatch(
     const row = i * TUN_PACKET.stride;
     const slot = at(batch.packets, row + TUN_PACKET.slot);
     if (slot < 0) continue;
-    const path = slot * PATH.stride;
-    if (at(aead.paths, path + PATH.usable) !== 1) {
-      drops.push('no-path');
+    const sealed = sealPacket(batch, row, slot, aead);
+    if (typeof sealed === 'string') {
+      drops.push(sealed);
       continue;
     }
-    const packets = segmentTunPacket(batch, row);
-    if (typeof packets === 'string') {
-      drops.push(packets);
-      continue;
-    }
-    const channel = at(aead.paths, path + PATH.channel);
     const ecn = (at(batch.packets, row + TUN_PACKET.ecn) & 3) as Ecn;
-    for (const packet of packets) {
-      const message = aead.sealOne(slot, packet);
-      datagrams.push({ slot, ecn, bytes: channel === 0 ? message : inChannel(channel, message) });
-    }
+    for (const bytes of sealed) datagrams.push({ slot, ecn, bytes });
   }
   return { datagrams, drops };
+}
+
+/** What one row of a TUN batch becomes with that slot's key, with the ChannelData header where its path has a channel. */
+export function sealPacket(
+  batch: TunBatch,
+  row: number,
+  slot: number,
+  aead: TransportAead,
+): readonly Uint8Array[] | SealDrop {
+  const path = slot * PATH.stride;
+  if (at(aead.paths, path + PATH.usable) !== 1) return 'no-path';
+  const packets = segmentTunPacket(batch, row);
+  if (typeof packets === 'string') return packets;
+  const channel = at(aead.paths, path + PATH.channel);
+  return packets.map((packet) => {
+    const message = aead.sealOne(slot, packet);
+    return channel === 0 ? message : inChannel(channel, message);
+  });
 }
 
 /** The complete packets that one row of a TUN batch stands for, none longer than `largestPacket`. */

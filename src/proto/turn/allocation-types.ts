@@ -1,6 +1,6 @@
 // What goes into an allocation and what comes out of it: settings, events, reasons.
 
-import type { Endpoint } from '../../base/address.ts';
+import type { Endpoint, IpFamily } from '../../base/address.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import type { Log } from '../../base/log.ts';
 import type { TurnCredentials } from './auth.ts';
@@ -8,8 +8,10 @@ import type { TurnCandidate } from './candidates.ts';
 import type { TransactionDrop } from './transactions.ts';
 
 export interface AllocationConfig {
-  /** Server sockets, at most one of each address family. */
+  /** Server sockets, at most one of each address family; or the name of one stream. */
   readonly addresses: readonly Endpoint[];
+  /** Of the path to the relay, where the addresses do not say it (streams). */
+  readonly viaFamily?: IpFamily;
   readonly credentials: TurnCredentials;
   readonly software: string;
 }

@@ -167,13 +167,49 @@ describe('keeping it', () => {
     expect(world.takeTrace()).toEqual(['client binding', 'server binding']);
   });
 
-  it('asks for a sign of life once a minute while it only sends', () => {
+  it('asks for a sign of life every few seconds while it only sends', () => {
     const { world, client } = allocated({ addresses: [RELAY_V4] });
-    for (let second = 0; second < 125; second++) {
+    for (let second = 0; second < 60; second++) {
       client.allocation.noteSent(world.now);
       world.advance(1000);
     }
-    expect(world.takeTrace().filter((line) => line === 'client binding')).toHaveLength(2);
+    expect(world.takeTrace().filter((line) => line === 'client binding')).toHaveLength(21);
+    expect(client.allocation.hasAllocation).toBe(true);
+  });
+
+  it('notices within 10 s that the relay is silent while data goes out (issue 6, item 6)', () => {
+    const { world, client } = allocated({ addresses: [RELAY_V4] });
+    const diedAt = world.now;
+    world.deliver = () => false;
+    client.takeEvents();
+    // Retransmissions of a TCP connection get rarer and rarer.
+    for (const pauseMs of [0, 200, 400, 800, 1600, 3200]) {
+      world.advance(pauseMs);
+      client.allocation.noteSent(world.now);
+    }
+    world.advance(10_000 - (world.now - diedAt));
+    expect(client.takeEvents().at(-1)).toBe('failed no-response');
+  });
+
+  it('takes data that arrives for a sign of life (relay 8.3, 07d97b7da2)', () => {
+    const { world, client } = allocated({ addresses: [RELAY_V4] });
+    client.allocation.bindChannel(PEER, world.now);
+    world.settle();
+    const channel = client.allocation.channelTo(PEER, world.now) ?? 0;
+    world.deliver = () => false;
+    for (let tick = 0; tick < 600; tick++) {
+      client.allocation.noteSent(world.now);
+      world.advance(100);
+      expect(client.allocation.handleChannelData(channel)).toBeDefined();
+    }
+    expect(client.allocation.hasAllocation).toBe(true);
+  });
+
+  it('does not ask because of a single datagram that nobody answers', () => {
+    const { world, client } = allocated({ addresses: [RELAY_V4] });
+    client.allocation.noteSent(world.now);
+    world.advance(24_000);
+    expect(world.takeTrace()).toEqual([]);
   });
 
   it('withdraws its relayed candidates, IPv4 first, when a keep-alive is not answered', () => {

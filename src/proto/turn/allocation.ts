@@ -14,6 +14,7 @@
 
 import { type Endpoint, familyOf, type IpFamily } from '../../base/address.ts';
 import { Counters } from '../../base/counters.ts';
+import { isStreamAddress } from '../../base/stream-endpoint.ts';
 import { earliest, type Instant, later } from '../../base/time.ts';
 import type { Ecn, Transmit } from '../../base/transmit.ts';
 import { findAttribute, parseStun, type StunMessage } from '../../wire/stun/message.ts';
@@ -29,6 +30,7 @@ import type {
 import { relayedAddresses, type TurnCandidate, TurnCandidates } from './candidates.ts';
 import { CHANNEL_LIFETIME_MS, type ChannelPeer, Channels } from './channels.ts';
 import { actionFor } from './errors.ts';
+import { Liveness } from './liveness.ts';
 import { MismatchPacing, SuspensionPacing } from './pacing.ts';
 import type { TurnRequest } from './requests.ts';
 import { type TransactionOutcome, Transactions } from './transactions.ts';
@@ -60,6 +62,7 @@ export class Allocation {
   #transactions: Transactions;
   #candidates = new TurnCandidates();
   #channels = new Channels();
+  #liveness = new Liveness();
   /** Server sockets that answered a BINDING, by key. */
   readonly #answering = new Map<string, Endpoint>();
   #active: Endpoint | undefined;
@@ -86,6 +89,7 @@ export class Allocation {
       return true;
     }
     const outcome = this.#transactions.handleResponse(message, now);
+    if (outcome.kind !== 'dropped' && from.key === this.#active?.key) this.#liveness.noteHeard();
     this.#addRoundTrip(this.#transactions.takeRoundTripMs());
     if (outcome.kind === 'answered') this.#handleSuccess(outcome, message, local, now);
     else this.#handleOutcome(outcome, now);
@@ -96,7 +100,8 @@ export class Allocation {
   /** ChannelData arrived: who sent it, and to which of our addresses. `undefined`: to be dropped. */
   handleChannelData(channel: number): ChannelPeer | undefined {
     const ends = this.#channels.receive(channel);
-    if (!ends) this.counters.add('unknown-channel');
+    if (ends) this.#liveness.noteHeard();
+    else this.counters.add('unknown-channel');
     return ends;
   }
 
@@ -111,6 +116,7 @@ export class Allocation {
     if (isDue(this.#allocateAt, now)) this.#allocate(now);
     if (isDue(this.#refreshAt(), now)) this.#send(EXTEND, now);
     if (isDue(this.#keepAliveAt(), now)) this.#keepAlive(now);
+    if (isDue(this.#askAt(), now)) this.#askWhetherAlive(now);
     this.#refreshChannels(now);
     this.#settle(now);
   }
@@ -147,9 +153,10 @@ export class Allocation {
     return 'sent';
   }
 
-  /** Bulk data went out through a channel: it keeps the NAT's mapping as a keep-alive does. */
+  /** Hot: data went out through a channel. It keeps the NAT's mapping as a keep-alive does, and should not stay unanswered. */
   noteSent(now: Instant): void {
     this.#upkeep?.noteSent(now);
+    this.#liveness.noteSent(now);
   }
 
   /** Looks whether the relay still knows us (relay 4.14): cheap, and quick to notice that it does not. */
@@ -188,6 +195,7 @@ export class Allocation {
     this.#mismatch.reset();
     this.#candidates = new TurnCandidates();
     this.#channels = new Channels();
+    this.#liveness = new Liveness();
     this.#answering.clear();
     this.#active = undefined;
     this.#upkeep = undefined;
@@ -224,6 +232,7 @@ export class Allocation {
       this.#upkeep?.expiresAt,
       this.#refreshAt(),
       this.#keepAliveAt(),
+      this.#askAt(),
       this.#channels.pollTimeout(),
     );
   }
@@ -326,9 +335,12 @@ export class Allocation {
     local: Endpoint,
     now: Instant,
   ): void {
-    this.#addCandidate({ kind: 'host', address: local, base: local });
-    const mapped = findAttribute(message, 'xor-mapped-address');
-    if (mapped) this.#addCandidate({ kind: 'srflx', address: mapped, base: local });
+    // What a stream leaves from, nobody can send a datagram to.
+    if (!isStreamAddress(destination.address)) {
+      this.#addCandidate({ kind: 'host', address: local, base: local });
+      const mapped = findAttribute(message, 'xor-mapped-address');
+      if (mapped) this.#addCandidate({ kind: 'srflx', address: mapped, base: local });
+    }
     this.#answering.set(destination.key, destination);
     if (this.#active) return;
     this.#active = destination;
@@ -342,7 +354,7 @@ export class Allocation {
       this.#deps.log.warn('the relay made an allocation without address or lifetime');
       return;
     }
-    const viaFamily = familyOf(this.#active.address);
+    const viaFamily = this.#config.viaFamily ?? familyOf(this.#active.address);
     this.#upkeep = new Upkeep(lifetimeSeconds, now);
     this.#mismatch.reset();
     this.#suspension.reset();
@@ -387,7 +399,10 @@ export class Allocation {
         this.#handleError(outcome, now);
         break;
       case 'gave-up':
-        this.#handleSilence(outcome.destination, now);
+        // A relay whose data arrives is not silent, even if it is too busy to answer.
+        if (outcome.request.kind !== 'binding' || !this.#active || this.#liveness.isSilent) {
+          this.#handleSilence(outcome.destination, now);
+        }
         break;
       case 'failed':
         this.#fail(outcome.reason);
@@ -475,6 +490,7 @@ export class Allocation {
       if (isBound) this.#events.push({ kind: 'channel-lost', peer: ends.peer, channel: number });
     }
     this.#channels.clear();
+    this.#liveness = new Liveness();
     this.#upkeep = undefined;
     this.#transactions.clear();
   }
@@ -504,7 +520,16 @@ export class Allocation {
   /** The other family's mapping is kept too: its reflexive candidate may be in use (relay 10). */
   #keepAlive(now: Instant): void {
     this.#upkeep?.noteKeepAlive(now);
+    this.#liveness.noteAsked();
     this.#probe([...this.#answering.values()], now);
+  }
+
+  /** A BINDING of its own, whatever is in flight: those are patient. */
+  #askWhetherAlive(now: Instant): void {
+    if (!this.#active) return;
+    this.#liveness.noteAsked();
+    const schedule = this.#liveness.schedule(isStreamAddress(this.#active.address));
+    this.#transactions.send({ kind: 'binding' }, this.#active, now, schedule);
   }
 
   #refreshChannels(now: Instant): void {
@@ -523,6 +548,10 @@ export class Allocation {
 
   #keepAliveAt(): Instant | undefined {
     return this.#transactions.isInFlight('binding') ? undefined : this.#upkeep?.keepAliveAt;
+  }
+
+  #askAt(): Instant | undefined {
+    return this.#upkeep && this.#liveness.askAt;
   }
 
   #addRoundTrip(sample: number | undefined): void {

@@ -5,6 +5,7 @@
 import type { Endpoint } from '../../base/address.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import type { Log } from '../../base/log.ts';
+import { isStreamAddress } from '../../base/stream-endpoint.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import { ATTRIBUTE_TYPE } from '../../wire/stun/attributes.ts';
@@ -26,6 +27,12 @@ const SCHEDULE: RetransmissionSchedule = {
   multiplier: 1.5,
   giveUpMs: 8000,
 }; // relay 4.5
+/** RFC 8489 §6.2.2: over a stream a request is sent once. */
+const STREAM_SCHEDULE: RetransmissionSchedule = {
+  firstIntervalMs: SCHEDULE.giveUpMs,
+  multiplier: 1,
+  giveUpMs: SCHEDULE.giveUpMs,
+};
 
 // Implementation
 /** relay 7.2 rules 6 and 5: new nonces that one request may meet in a row. */
@@ -142,7 +149,9 @@ export class Transactions {
     request: TurnRequest,
     destination: Endpoint,
     now: Instant,
-    schedule: RetransmissionSchedule = SCHEDULE,
+    schedule: RetransmissionSchedule = isStreamAddress(destination.address)
+      ? STREAM_SCHEDULE
+      : SCHEDULE,
   ): void {
     this.#start({ request, schedule, attempts: { stale: 0, rejected: 0 } }, destination, now);
   }

@@ -12,6 +12,7 @@ import { earliest, type Instant } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
 import { CandidateOutbox } from '../../link/candidate-outbox.ts';
 import type { NodeEvent } from '../../link/node-types.ts';
+import type { StreamCommand, StreamEvent } from '../../proto/turn/stream-dialer.ts';
 import {
   GATEWAY_DNS_PORT,
   PROXY_NETWORK_IPV4,
@@ -235,6 +236,15 @@ export class Client {
 
   pollTransmit(): Transmit | undefined {
     return this.#node.pollTransmit();
+  }
+
+  handleStream(event: StreamEvent, now: Instant): void {
+    this.#node.handleStream(event, now);
+    this.#settle(now);
+  }
+
+  pollStreamCommand(): StreamCommand | undefined {
+    return this.#node.pollStreamCommand();
   }
 
   pollTunPacket(): Uint8Array | undefined {

@@ -22,6 +22,8 @@ export type ClientLink = Pick<
   | 'setLocalAddresses'
   | 'reset'
   | 'pollTransmit'
+  | 'handleStream'
+  | 'pollStreamCommand'
   | 'pollEvent'
   | 'pollPacket'
   | 'pollTimeout'

@@ -23,6 +23,7 @@ import type { NodeEvent } from '../../link/node-types.ts';
 import type { Path } from '../../link/outbound/path.ts';
 import type { CandidateEvent } from '../../link/outbound/signalling.ts';
 import type { IceCredentials } from '../../proto/ice/binding-messages.ts';
+import type { StreamCommand, StreamEvent } from '../../proto/turn/stream-dialer.ts';
 import { writeControlPacket } from '../../wire/control/p2p-control.ts';
 import { mergeRelays, type IceCredentials as PortalCredentials } from '../../wire/portal/common.ts';
 import type {
@@ -239,6 +240,15 @@ export class Gateway implements TunnelRole {
 
   pollTransmit(): Transmit | undefined {
     return this.#link.pollTransmit();
+  }
+
+  handleStream(event: StreamEvent, now: Instant): void {
+    this.#link.handleStream(event, now);
+    this.#drainLink(now);
+  }
+
+  pollStreamCommand(): StreamCommand | undefined {
+    return this.#link.pollStreamCommand();
   }
 
   pollTunPacket(): Uint8Array | undefined {

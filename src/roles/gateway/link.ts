@@ -22,6 +22,8 @@ export type GatewayLink = Pick<
   | 'setLocalAddresses'
   | 'handleNetworkChange'
   | 'pollTransmit'
+  | 'handleStream'
+  | 'pollStreamCommand'
   | 'pollEvent'
   | 'pollPacket'
   | 'pollTimeout'
