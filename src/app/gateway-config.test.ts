@@ -28,7 +28,36 @@ describe('settings of the gateway', () => {
       iceless: true,
       specialNetworks: [],
       tunMtu: 1_280,
+      relayStreams: {
+        ways: [
+          { isSecure: false },
+          { port: 443, isSecure: true },
+          { port: 443, isSecure: false },
+          { port: 5349, isSecure: true },
+        ],
+        caFile: undefined,
+        tlsName: undefined,
+      },
     });
+  });
+
+  it('takes the ways to relays without UDP, and refuses what is none', () => {
+    expect(read(['--relay-streams', 'none']).relayStreams.ways).toEqual([]);
+    expect(read([], { FIREZONE_RELAY_STREAMS: 'tls, tcp:80' }).relayStreams.ways).toEqual([
+      { isSecure: true },
+      { port: 80, isSecure: false },
+    ]);
+    for (const wrong of [
+      '',
+      'udp',
+      'tcp:0',
+      'tcp:65536',
+      'tls:x',
+      'tcp,,tls',
+      `${'tcp,'.repeat(8)}tcp`,
+    ]) {
+      expect(() => read(['--relay-streams', wrong])).toThrow(CommanderError);
+    }
   });
 
   it('takes every setting from its variable', () => {

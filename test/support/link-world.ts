@@ -14,13 +14,16 @@ import { at, concat, toHex } from '../../src/base/bytes.ts';
 import { type PeerId, peerId, type RelayId, relayId } from '../../src/base/ids.ts';
 import { SILENT_LOG } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
+import { isStreamAddress } from '../../src/base/stream-endpoint.ts';
 import { earliest, type Instant, later, unixMillis, WallClock } from '../../src/base/time.ts';
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
 import type { ConnectionTerms } from '../../src/link/connection/connection-types.ts';
 import { Node } from '../../src/link/node.ts';
 import type { NodeConfig, NodeEvent, UpsertOutcome } from '../../src/link/node-types.ts';
 import type { CandidateEvent } from '../../src/link/outbound/signalling.ts';
+import type { StreamWay } from '../../src/link/relays/relay-info.ts';
 import { PlainAead } from '../../src/proto/batch/plain-aead.ts';
+import type { StreamEvent } from '../../src/proto/turn/stream-dialer.ts';
 import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
 import { RelayMachine } from './relay-machine.ts';
 import {
@@ -32,6 +35,7 @@ import {
   SYMMETRIC,
   VirtualNetwork,
 } from './virtual-network.ts';
+import { VirtualStreams } from './virtual-streams.ts';
 
 /** What a client is called on the gateway, and the other way round. */
 export const CLIENT: PeerId = peerId('client');
@@ -72,17 +76,28 @@ export class LinkPeer implements Participant {
   readonly #hostAlso: Endpoint | undefined;
   readonly #network: DatagramNetwork;
   readonly #nat: Nat | undefined;
+  readonly #streams: VirtualStreams;
   readonly #batch: ReceiveBatch = createReceiveBatch(65_536, 8, 128);
 
-  constructor(network: DatagramNetwork, role: 'client' | 'gateway', options: PeerOptions) {
+  constructor(
+    network: DatagramNetwork,
+    role: 'client' | 'gateway',
+    options: PeerOptions,
+    streams: VirtualStreams = new VirtualStreams(network),
+  ) {
     this.#network = network;
+    this.#streams = streams;
     this.host = ep(options.host);
     this.#hostAlso = options.hostAlso === undefined ? undefined : ep(options.hostAlso);
     this.#nat = options.nat;
     const crypto = createSeededCrypto(options.seed ?? (role === 'client' ? 1 : 2));
     this.aead = new PlainAead(crypto, 64);
     this.node = new Node(
-      { role, allowNoRelays: options.allowNoRelays ?? false },
+      {
+        role,
+        allowNoRelays: options.allowNoRelays ?? false,
+        streamWays: options.streamWays ?? [],
+      },
       {
         crypto,
         random: new SeededRandom(options.seed ?? 3),
@@ -155,7 +170,11 @@ export class LinkPeer implements Participant {
       const source = out.source ?? this.#sourceTo(destination);
       // A datagram leaves only from an address that the host has.
       const isOwn = this.#hosts.some(({ key }) => key === source.key);
-      if (isOwn) this.#network.send({ source, destination, payload });
+      if (isStreamAddress(destination.address)) this.#streams.send(this, destination, payload);
+      else if (isOwn) this.#network.send({ source, destination, payload });
+    }
+    for (let command = node.pollStreamCommand(); command; command = node.pollStreamCommand()) {
+      this.#streams.execute(command, this);
     }
     for (let packet = node.pollPacket(); packet; packet = node.pollPacket()) {
       this.packets.push(packet.bytes);
@@ -163,6 +182,10 @@ export class LinkPeer implements Participant {
     for (let event = node.pollEvent(); event; event = node.pollEvent()) {
       this.events.push({ at: now, event });
     }
+  }
+
+  handleStream(event: StreamEvent, now: Instant): void {
+    this.node.handleStream(event, now);
   }
 
   kinds(): string[] {
@@ -191,7 +214,8 @@ export class LinkPeer implements Participant {
     );
     const channel = at(paths, row + PATH.channel);
     const payload = channel === 0 ? datagram : writeChannelData(channel, datagram);
-    this.#network.send({ source: this.#sourceTo(destination), destination, payload });
+    if (isStreamAddress(destination.address)) this.#streams.send(this, destination, payload);
+    else this.#network.send({ source: this.#sourceTo(destination), destination, payload });
   }
 
   get #hosts(): readonly Endpoint[] {
@@ -214,6 +238,8 @@ export class LinkWorld<N extends DatagramNetwork = VirtualNetwork> {
   readonly network: N;
   readonly client: LinkPeer;
   readonly gateway: LinkPeer;
+  /** TCP; the relays of the world take it at their `streamPorts`. */
+  readonly streams: VirtualStreams;
   /** How long the portal takes. */
   signallingMs = 15;
   /** Whose candidates the portal loses. */
@@ -221,18 +247,21 @@ export class LinkWorld<N extends DatagramNetwork = VirtualNetwork> {
   presharedKey: Uint8Array = new Uint8Array(32).fill(0x5a);
   /** What the portal decides for the pair (iceless 2). */
   useIceless = false;
-  readonly #others: Participant[] = [];
+  readonly #others: Participant[];
   readonly #mail: { readonly at: Instant; readonly deliver: (now: Instant) => void }[] = [];
   #seen = { client: 0, gateway: 0 };
 
   constructor(network: N, client: PeerOptions, gateway: PeerOptions) {
     this.network = network;
-    this.client = new LinkPeer(network, 'client', client);
-    this.gateway = new LinkPeer(network, 'gateway', gateway);
+    this.streams = new VirtualStreams(network);
+    this.#others = [this.streams];
+    this.client = new LinkPeer(network, 'client', client, this.streams);
+    this.gateway = new LinkPeer(network, 'gateway', gateway, this.streams);
   }
 
   add(participant: Participant): void {
     this.#others.push(participant);
+    if (participant instanceof RelayMachine) this.streams.addServer(participant);
   }
 
   /** `init.relays` or `relays_presence` to both sides. */
@@ -301,6 +330,7 @@ export class LinkWorld<N extends DatagramNetwork = VirtualNetwork> {
   /** From now on nothing arrives any more. */
   cut(): void {
     this.network.isDelivered = () => false;
+    this.streams.isBlocked = true;
   }
 
   /** Both sides said that the connection is established, and the gateway can send. */
@@ -399,13 +429,14 @@ export function directWorld(
 export function relayedWorld(
   relayCount: number,
   behaviour: Omit<NatConfig, 'publicAddress'> = SYMMETRIC,
+  streamWays: readonly StreamWay[] = [],
 ): { world: LinkWorld; relays: RelayMachine[] } {
   const network = new VirtualNetwork();
   const nat = (publicAddress: string): Nat => network.addNat({ ...behaviour, publicAddress });
   const world = new LinkWorld(
     network,
-    { host: '10.1.0.2:52625', nat: nat('203.0.113.7'), knowsHost: false },
-    { host: '10.2.0.2:52625', nat: nat('203.0.113.9'), knowsHost: false },
+    { host: '10.1.0.2:52625', nat: nat('203.0.113.7'), knowsHost: false, streamWays },
+    { host: '10.2.0.2:52625', nat: nat('203.0.113.9'), knowsHost: false, streamWays },
   );
   const relays = Array.from({ length: relayCount }, (_, index) => {
     return new RelayMachine(network, `198.51.100.${100 + index}:3478`);

@@ -17,27 +17,37 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { type Instant, unixMillis, WallClock } from '../../src/base/time.ts';
 import { createSeededCrypto } from '../../src/io/crypto/seeded-crypto.ts';
 import type { RelayInfo } from '../../src/link/relays/relay-info.ts';
-import { listenSocket, relaySocket } from '../../src/proto/turn/server/channel-bindings.ts';
+import {
+  listenSocket,
+  relaySocket,
+  STREAM_SOCKET,
+} from '../../src/proto/turn/server/channel-bindings.ts';
 import { relayPassword } from '../../src/proto/turn/server/credentials.ts';
 import { createForwardBatch, FORWARD } from '../../src/proto/turn/server/forwarding.ts';
 import { TurnServer } from '../../src/proto/turn/server/server.ts';
 import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
 import type { Participant } from './link-world.ts';
 import { type Datagram, type DatagramNetwork, ep } from './virtual-network.ts';
+import type { StreamServer, StreamWire } from './virtual-streams.ts';
 
 const STAMP_SECRET = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff';
 const EXPIRY = '1999999999';
 
-export class RelayMachine implements Participant {
+export class RelayMachine implements Participant, StreamServer {
   readonly server: TurnServer;
   readonly listen: Endpoint;
   /** In the other family. */
   readonly listenAlso: Endpoint | undefined;
+  /** TCP ports; none until a test wants some. */
+  readonly streamPorts: Set<number> = new Set();
+  /** Ends a connection as soon as it is open. */
+  refusesStreams = false;
   /** Payloads it forwarded to peers and to clients. */
   forwardedCount = 0;
   readonly #network: DatagramNetwork;
   readonly #crypto = createSeededCrypto(9);
   readonly #sockets = new Map<number, Endpoint>();
+  readonly #wires = new Map<string, StreamWire>();
   readonly #batch = createReceiveBatch(65_536, 1, 1);
   readonly #out = createForwardBatch(64);
 
@@ -65,6 +75,39 @@ export class RelayMachine implements Participant {
     }
   }
 
+  get addresses(): readonly string[] {
+    return this.#listening.map(({ address }) => address);
+  }
+
+  get streamCount(): number {
+    return this.#wires.size;
+  }
+
+  acceptStream(stream: Endpoint, seen: Endpoint, wire: StreamWire, now: Instant): void {
+    const isWelcome = !this.refusesStreams && this.server.handleStreamOpened(stream, seen, now);
+    if (isWelcome) this.#wires.set(stream.key, wire);
+    else wire.end();
+  }
+
+  receiveFromStream(stream: Endpoint, payload: Uint8Array, now: Instant): void {
+    if (!this.#wires.has(stream.key)) return;
+    const datagram = { source: stream, destination: this.listen, payload };
+    this.#receive(STREAM_SOCKET, datagram, now);
+  }
+
+  /** All connections end, the relay stays. */
+  endStreams(): void {
+    for (const [key, wire] of [...this.#wires]) {
+      wire.end();
+      this.loseStream(ep(key));
+    }
+  }
+
+  loseStream(stream: Endpoint): void {
+    this.#wires.delete(stream.key);
+    this.server.handleStreamClosed(stream);
+  }
+
   /** What the portal tells of it; each salt is another user. */
   info(id: string, salt: string): RelayInfo {
     return {
@@ -79,6 +122,9 @@ export class RelayMachine implements Participant {
   /** The machine is gone. */
   stop(): void {
     for (const socket of this.#sockets.values()) this.#network.detach(socket);
+    for (const wire of this.#wires.values()) wire.end();
+    this.#wires.clear();
+    this.streamPorts.clear();
   }
 
   handleTimeout(now: Instant): void {
@@ -92,7 +138,11 @@ export class RelayMachine implements Participant {
   drain(now: Instant): void {
     const { server } = this;
     for (let command = server.pollCommand(); command; command = server.pollCommand()) {
-      if (command.kind === 'close-stream') continue;
+      if (command.kind === 'close-stream') {
+        this.#wires.get(command.stream.key)?.end();
+        this.loseStream(command.stream);
+        continue;
+      }
       for (const family of command.families) {
         const socket = relaySocket(command.allocation, family);
         if (command.kind === 'open-sockets') {
@@ -107,6 +157,10 @@ export class RelayMachine implements Participant {
     }
     for (let out = server.pollTransmit(); out; out = server.pollTransmit()) {
       const { destination, payload } = out;
+      if (out.socket === STREAM_SOCKET) {
+        this.#wires.get(destination.key)?.send(payload);
+        continue;
+      }
       const source = this.#sockets.get(out.socket) ?? this.listen;
       this.#network.send({ source, destination, payload });
     }
@@ -152,15 +206,15 @@ export class RelayMachine implements Participant {
     const source = this.#sockets.get(at(rows, row + FORWARD.socket));
     const payload = datagram.slice(at(rows, row + FORWARD.headerLength));
     const channel = at(paths, path + PATH.channel);
-    if (source === undefined) return;
+    const destination = endpoint(
+      addressFromWords(paths, path + PATH.remote),
+      at(paths, path + PATH.remotePort),
+    );
+    const bytes = channel === 0 ? payload : writeChannelData(channel, payload);
+    const wire = this.#wires.get(destination.key);
+    if (source === undefined && wire === undefined) return;
     this.forwardedCount++;
-    this.#network.send({
-      source,
-      destination: endpoint(
-        addressFromWords(paths, path + PATH.remote),
-        at(paths, path + PATH.remotePort),
-      ),
-      payload: channel === 0 ? payload : writeChannelData(channel, payload),
-    });
+    if (source) this.#network.send({ source, destination, payload: bytes });
+    else wire?.send(bytes);
   }
 }

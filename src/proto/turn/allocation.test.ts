@@ -173,7 +173,7 @@ describe('keeping it', () => {
       client.allocation.noteSent(world.now);
       world.advance(1000);
     }
-    expect(world.takeTrace().filter((line) => line === 'client binding')).toHaveLength(21);
+    expect(world.takeTrace().filter((line) => line === 'client binding')).toHaveLength(31);
     expect(client.allocation.hasAllocation).toBe(true);
   });
 

@@ -528,7 +528,8 @@ export class Allocation {
   #askWhetherAlive(now: Instant): void {
     if (!this.#active) return;
     this.#liveness.noteAsked();
-    const schedule = this.#liveness.schedule(isStreamAddress(this.#active.address));
+    const isStream = isStreamAddress(this.#active.address);
+    const schedule = this.#liveness.schedule(isStream, this.#srtt ?? 0);
     this.#transactions.send({ kind: 'binding' }, this.#active, now, schedule);
   }
 

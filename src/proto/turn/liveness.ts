@@ -10,20 +10,18 @@ import type { Instant } from '../../base/time.ts';
 import type { RetransmissionSchedule } from '../stun/retransmission.ts';
 
 // Implementation
-/** Between two answers of a peer at the far end of a slow path. */
-const SUSPICION_MS = 2000;
-/** Sent at 0, 0.5, 1.25 and 2.4 s, given up at 4.1 s; with the suspicion before it well under ten seconds. */
-const QUESTION: RetransmissionSchedule = {
-  firstIntervalMs: 500,
-  multiplier: 1.5,
-  giveUpMs: 4000,
-};
-/** On a stream the transport repeats, and loss of a segment costs about a second. */
-const STREAM_QUESTION: RetransmissionSchedule = {
-  firstIntervalMs: 5000,
-  multiplier: 1,
-  giveUpMs: 5000,
-};
+/** Whoever goes on sending so long without hearing anything has lost more than a few datagrams. */
+const SUSPICION_MS = 1000;
+/**
+ * The question is sent ten times, or four times where round trips are long: one of ten gets through and back even where a fifth of all datagrams
+ * is lost each way. With the suspicion that is four seconds, and TCP in the tunnel, which doubles its pauses, comes back soon after.
+ */
+const PATIENCE_MS = 3000;
+const MIN_INTERVAL_MS = 300;
+const MAX_INTERVAL_MS = 1000;
+const ROUND_TRIPS = 1.5;
+/** On a stream the transport repeats; a lost segment and its successor cost it a second each. */
+const STREAM_PATIENCE_MS = 5000;
 
 export class Liveness {
   /** When the first of those was sent that nothing has come back for. */
@@ -62,7 +60,11 @@ export class Liveness {
     return this.#askAt;
   }
 
-  schedule(isStream: boolean): RetransmissionSchedule {
-    return isStream ? STREAM_QUESTION : QUESTION;
+  /** How to ask, given the smoothed round trip time. */
+  schedule(isStream: boolean, srttMs: number): RetransmissionSchedule {
+    const giveUpMs = isStream ? STREAM_PATIENCE_MS : PATIENCE_MS;
+    const interval = Math.max(MIN_INTERVAL_MS, srttMs * ROUND_TRIPS);
+    const firstIntervalMs = isStream ? giveUpMs : Math.min(interval, MAX_INTERVAL_MS);
+    return { firstIntervalMs, multiplier: 1, giveUpMs };
   }
 }
