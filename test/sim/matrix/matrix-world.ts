@@ -18,8 +18,10 @@ const RELAY_IPV4 = '198.51.100.200';
 const RELAY_IPV6 = '2001:db8:ffff::1';
 const REQUEST = udpPacket('100.64.0.1', '10.0.0.5', 'first byte');
 const ANSWER = udpPacket('10.0.0.5', '100.64.0.1', 'and its answer');
-/** Until relays are known and allocated, as they are for programs that run. */
-const WARM_UP_MS = 2_000;
+/** Until relays are known and allocated, as they are for programs that run; where UDP is blocked that is found out first. */
+const WARM_UP_MS = 4_000;
+/** What TCP is tried at, and passes everywhere. */
+const STREAM_WAYS = [{ isSecure: false }];
 /** Nothing is found later that was not found by then. */
 const PATIENCE_MS = 12_000;
 /** Until the best path is found. */
@@ -41,12 +43,15 @@ export function matrixWorld(client: Position, gateway: Position): MatrixWorld {
   const place = (position: Position, name: 'client' | 'gateway', number: number): PeerOptions => ({
     ...position.place(network, { name, number }),
     allowNoRelays: true,
+    streamWays: STREAM_WAYS,
   });
   const world = new LinkWorld(network, place(client, 'client', 1), place(gateway, 'gateway', 2));
   world.signallingMs = 2 * ACCESS_MS;
+  world.streams.latencyMs = 2 * ACCESS_MS;
   const link = { ...GOOD_LINK, latencyMs: ACCESS_MS };
   network.addHost('relay', network.internet.internet, [RELAY_IPV4, RELAY_IPV6], link);
   const relay = new RelayMachine(network, `${RELAY_IPV4}:3478`, `[${RELAY_IPV6}]:3478`);
+  relay.streamPorts.add(relay.listen.port);
   world.add(relay);
   world.announce([relay]);
   world.run(WARM_UP_MS);

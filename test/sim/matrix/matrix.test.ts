@@ -26,12 +26,8 @@ const LATEST_MS: Readonly<Record<PathKind, number>> = {
   relayed: 5 * ROUND_TRIP_MS + 6 * ROUND_TRIP_MS,
 };
 
-function isOnline({ ipv4, hasIpv6 = false }: Position): boolean {
-  return ipv4 !== undefined || hasIpv6;
-}
-
+/** Without UDP a relay can still be reached by TCP. */
 function expectedKind(client: Position, gateway: Position): PathKind {
-  if (!isOnline(client) || !isOnline(gateway)) return 'none';
   return isDirectPossible(client, gateway) ? 'direct' : 'relayed';
 }
 
