@@ -40,6 +40,10 @@ const PROGRAMS_FOREIGN = [
   ['pgrep', 'procps'],
   ['wireguard-go', 'wireguard-go'],
   ['turnserver', 'coturn'],
+  ['traceroute', 'traceroute'],
+  ['tracepath', 'iputils-tracepath'],
+  ['socat', 'socat'],
+  ['nc', 'netcat-openbsd'],
 ];
 const PRODUCTS = {
   typescript: 'dist/app',

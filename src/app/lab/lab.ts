@@ -31,6 +31,8 @@ export interface LabOptions extends ScenarioNetwork {
   readonly keepLogs: boolean;
   /** Called with one line for each step of the set-up. */
   readonly onProgress: (line: string) => void;
+  /** Further settings of gateway and client. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 export type LabRole = 'portal' | 'relay' | 'gateway' | 'client';
@@ -329,6 +331,7 @@ export class Lab {
       FIREZONE_NAME: 'gateway-1',
       FIREZONE_API_URL: this.portalUrl,
       FIREZONE_NO_INC_BUF: 'true',
+      ...this.#options.settings,
       HEALTH_CHECK_ADDR: HEALTH,
     };
   }
@@ -344,6 +347,7 @@ export class Lab {
       FIREZONE_API_URL: this.portalUrl,
       FIREZONE_STATE_FOLDER: state,
       FIREZONE_ACTIVATE_INTERNET_RESOURCE: 'true',
+      ...this.#options.settings,
       HEALTH_CHECK_ADDR: HEALTH,
     };
   }
@@ -366,6 +370,7 @@ function resourcePlan(hasIpv6: boolean): ResourceServerPlan {
       'web.lab.test': both(host),
       'alias.lab.test': both(host),
       'one.team.lab.test': both(other),
+      'six.team.lab.test': hasIpv6 ? [other.ipv6] : [],
       'a.b.deep.lab.test': both(other),
     },
   };

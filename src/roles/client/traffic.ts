@@ -120,7 +120,8 @@ export class Traffic {
       const peer = this.#admit(slab, isPartial, now);
       if (peer === undefined) continue;
       if (this.#packet.tunnelLength > MAX_PACKET_LENGTH && !this.#fits(peer)) {
-        this.#handleTooLarge(peer, batch, i, now);
+        const copy = copyTunPacket(batch, i, this.#packet);
+        this.#handleTooLarge(peer, copy, this.#packet.tunnelLength, now);
         continue;
       }
       const slot = this.#node.sendSlot(peer, now);
@@ -137,7 +138,9 @@ export class Traffic {
       if (parsePacket(view, 0, bytes.length, this.#packet) !== 'parsed') continue;
       const peer = this.#admit(bytes, false, now);
       if (peer === undefined) continue;
-      this.#sendOrWait(peer, bytes, ecnOf(view, this.#packet) as Ecn, now);
+      if (bytes.length > MAX_PACKET_LENGTH && bytes.length > this.#mtus.sizeForLarge(peer))
+        this.#handleTooLarge(peer, bytes, bytes.length, now);
+      else this.#sendOrWait(peer, bytes, ecnOf(view, this.#packet), now);
     }
   }
 
@@ -195,7 +198,7 @@ export class Traffic {
         }
         const buffer = this.#access.bufferFor(route.resource, route.domain, now);
         if (buffer.kind === 'go') return buffer.peer;
-        if (this.#packet.length > MAX_PACKET_LENGTH) return this.#drop('too-large-to-wait');
+        if (this.#packet.length > this.#mtus.largest) return this.#drop('too-large-to-wait');
         buffer.packets?.push(copyPacket(slab, this.#packet, isPartial));
         return undefined;
       }
@@ -224,9 +227,7 @@ export class Traffic {
   }
 
   /** Longer than the tunnel to `peer` carries: in fragments if it may be cut, else this host is told. */
-  #handleTooLarge(peer: PeerId, batch: TunBatch, index: number, now: Instant): void {
-    const { tunnelLength } = this.#packet;
-    const copy = copyTunPacket(batch, index, this.#packet);
+  #handleTooLarge(peer: PeerId, copy: Uint8Array, tunnelLength: number, now: Instant): void {
     const size = this.#mtus.sizeOf(peer);
     if (tunnelLength === copy.length && mayBeSplit(copy))
       return this.#sendInFragments(peer, copy, viewOf(copy).getUint16(4), size, now);
@@ -274,7 +275,7 @@ export class Traffic {
 
   /** Without a key slot a single packet goes through the link, which may know a way; a GSO packet cannot, and is sent again by its owner. */
   #sendAlone(peer: PeerId, slab: Uint8Array, isPartial: boolean, now: Instant): void {
-    if (this.#packet.length > MAX_PACKET_LENGTH) return this.#drop('too-large-to-wait');
+    if (this.#packet.length > this.#mtus.largest) return this.#drop('too-large-to-wait');
     const copy = copyPacket(slab, this.#packet, isPartial);
     const view = new DataView(slab.buffer, slab.byteOffset, slab.byteLength);
     this.#sendOrWait(peer, copy, ecnOf(view, this.#packet) as Ecn, now);
