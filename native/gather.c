@@ -110,13 +110,18 @@ static bool is_intact(const uint8_t *slab, const int32_t *row) {
   return checksum_fold(sum + checksum_add(ip + header, length)) == 0xffff;
 }
 
-static bool is_same_flow(const uint8_t *slab, const int32_t *a, const int32_t *b) {
-  if (a[SUPER_SLOT] != b[SUPER_SLOT] || a[SUPER_PROTOCOL] != b[SUPER_PROTOCOL]) return false;
+static bool has_same_ends(const uint8_t *slab, const int32_t *a, const int32_t *b) {
   int32_t ipv6 = b[SUPER_FLAGS] & SUPER_FLAG_IPV6;
-  if ((a[SUPER_FLAGS] & SUPER_FLAG_IPV6) != ipv6) return false;
+  if (a[SUPER_SLOT] != b[SUPER_SLOT] || (a[SUPER_FLAGS] & SUPER_FLAG_IPV6) != ipv6) return false;
+  const uint8_t *first = slab + a[SUPER_OFFSET], *second = slab + b[SUPER_OFFSET];
+  return ipv6 ? memcmp(first + 8, second + 8, 32) == 0 : memcmp(first + 12, second + 12, 8) == 0;
+}
+
+static bool is_same_flow(const uint8_t *slab, const int32_t *a, const int32_t *b) {
+  if (a[SUPER_PROTOCOL] != b[SUPER_PROTOCOL]) return false;
   const uint8_t *first = slab + a[SUPER_OFFSET], *second = slab + b[SUPER_OFFSET];
   if (memcmp(first + a[SUPER_IP_HEADER_LENGTH], second + b[SUPER_IP_HEADER_LENGTH], 4) != 0) return false;
-  return ipv6 ? memcmp(first + 8, second + 8, 32) == 0 : memcmp(first + 12, second + 12, 8) == 0;
+  return has_same_ends(slab, a, b);
 }
 
 // What a receiver can see besides the flow, its data and, in TCP, PSH must be equal, the outer ECN too. IPv4's identification must
@@ -180,6 +185,15 @@ static struct flow *find(struct gathering *g, const int32_t *row) {
   return NULL;
 }
 
+// A packet whose ports are not known (fragment, extension headers, other protocol) may be of any flow between its ends: all end.
+static void end_flows_between(struct gathering *g, const int32_t *row) {
+  for (int i = 0; i < OPEN_FLOWS; i++) {
+    struct flow *flow = &g->flows[i];
+    if (flow->super >= 0 && has_same_ends(g->batch->slab, g->batch->supers + flow->super * SUPER_STRIDE, row))
+      flow->super = -1;
+  }
+}
+
 static void add(struct gathering *g, int32_t datagram) {
   struct receive_batch *batch = g->batch;
   if (g->super_count >= batch->max_supers) return;
@@ -193,6 +207,7 @@ static void add(struct gathering *g, int32_t datagram) {
     return;
   }
   if (row[SUPER_TRANSPORT_HEADER_LENGTH] == 0) {
+    end_flows_between(g, row);
     g->super_count++;
     return;
   }

@@ -188,6 +188,12 @@ describe.each(IMPLEMENTATIONS)('gather, %s', (_name, gather) => {
     expect(packetsOf(batch).flat()).toEqual(opened.map(({ packet }) => toHex(packet)));
   });
 
+  it('ends a run at a packet whose ports are not known', () => {
+    const [a, b, c, d] = stream(4, 100) as [Opened, Opened, Opened, Opened];
+    const fragment = { packet: makePacket({ fragment: 0x2000, payload: bytes(80) }) };
+    expect(counts([a, b, fragment, c, d])).toEqual([2, 1, 2]);
+  });
+
   it('does not chain fragments, UDP without checksum, other protocols', () => {
     const fragment = { packet: makePacket({ fragment: 0x2000, payload: bytes(80) }) };
     expect(counts([fragment, fragment])).toEqual([1, 1]);

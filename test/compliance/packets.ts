@@ -24,6 +24,9 @@ export const CWR = 128;
 
 export interface PacketOptions {
   readonly isIpv6?: boolean;
+  /** Bytes of an address of the right family. */
+  readonly source?: Uint8Array;
+  readonly destination?: Uint8Array;
   readonly protocol?: 'tcp' | 'udp' | 'icmp';
   readonly sourcePort?: number;
   readonly destinationPort?: number;
@@ -89,8 +92,8 @@ function ipv4Header(options: PacketOptions, protocol: number, length: number): U
   view.setUint16(6, options.fragment ?? 0x4000);
   header[8] = options.ttl ?? 64;
   header[9] = protocol;
-  header.set([100, 64, 0, 2], 12);
-  header.set([10, 99, 2, 2], 16);
+  header.set(options.source ?? [100, 64, 0, 2], 12);
+  header.set(options.destination ?? [10, 99, 2, 2], 16);
   header.set(extra, 20);
   view.setUint16(10, ~checksumFold(checksumAdd(header)));
   return header;
@@ -107,6 +110,8 @@ function ipv6Header(options: PacketOptions, protocol: number, length: number): U
   header[23] = 2;
   header.set([0xfd, 0x99], 24);
   header[39] = 9;
+  if (options.source) header.set(options.source, 8);
+  if (options.destination) header.set(options.destination, 24);
   return header;
 }
 

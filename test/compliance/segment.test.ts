@@ -169,7 +169,7 @@ describe('sealSend', () => {
 });
 
 describe('segmentation', () => {
-  it('gives the segments of operations 17.2', () => {
+  it('operations 16, 17: gives the segments of operations 17.2', () => {
     const packet = hex(
       '45000026100040004011ba7a0a01020364400009138817700012707041414141424242424343',
     );
@@ -181,7 +181,7 @@ describe('segmentation', () => {
     ]);
   });
 
-  it('completes the checksum of operations 17.2', () => {
+  it('operations 16, 18: completes the checksum of operations 17.2', () => {
     const packet = hex('45000020000740004011ca790a0102036440000913881770000c706a70696e67');
     const segments = segmentTunPacket(tunBatch([{ packet, checksumNeeded: true, slot: 0 }]), 0);
     expect(typeof segments === 'string' ? segments : segments.map(toHex)).toEqual([
@@ -189,7 +189,7 @@ describe('segmentation', () => {
     ]);
   });
 
-  it('leaves right checksums on every segment', () => {
+  it('operations 16, 17: leaves right checksums on every segment', () => {
     fc.assert(
       fc.property(packetOptions, fc.constantFrom(1000, 7, 1208), (options, segment) => {
         const batch = tunBatch([{ packet: makePacket(options), segment, slot: 0 }]);

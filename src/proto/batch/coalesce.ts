@@ -71,6 +71,7 @@ export class Coalescer {
     }
     const transportHeaderLength = at(rows, row + SUPER.transportHeaderLength);
     if (transportHeaderLength === 0) {
+      this.#endFlowsBetween(batch, row);
       batch.superCount++;
       return;
     }
@@ -93,6 +94,14 @@ export class Coalescer {
     this.#lastDatagram[target] = datagram;
     this.#isIntact[target] = 0;
     this.#nextSequence[target] = isTcp ? (view.getInt32(transport + 4) + payload) | 0 : 0;
+  }
+
+  /** A packet whose ports are not known (fragment, extension headers, other protocol) may be of any flow between its ends: all end. */
+  #endFlowsBetween(batch: ReceiveBatch, row: number): void {
+    for (let place = 0; place < OPEN_FLOWS; place++) {
+      const open = at(this.#open, place);
+      if (open >= 0 && hasSameEnds(batch, open * SUPER.stride, row)) this.#open[place] = -1;
+    }
   }
 
   /** The place of the open super-packet of the same flow, or -1. */
@@ -245,20 +254,25 @@ function isIntact(batch: ReceiveBatch, row: number): boolean {
   return fold(pseudo + sumBytes(view, ip + header, length)) === 0xffff;
 }
 
-function isSameFlow(batch: ReceiveBatch, a: number, b: number): boolean {
+function hasSameEnds(batch: ReceiveBatch, a: number, b: number): boolean {
   const { superPackets: rows, view } = batch;
   if (at(rows, a + SUPER.slot) !== at(rows, b + SUPER.slot)) return false;
-  if (at(rows, a + SUPER.protocol) !== at(rows, b + SUPER.protocol)) return false;
   const ipv6 = at(rows, b + SUPER.flags) & SUPER_FLAG.ipv6;
   if ((at(rows, a + SUPER.flags) & SUPER_FLAG.ipv6) !== ipv6) return false;
   const first = at(rows, a + SUPER.offset);
   const second = at(rows, b + SUPER.offset);
-  const firstPorts = first + at(rows, a + SUPER.ipHeaderLength);
-  const secondPorts = second + at(rows, b + SUPER.ipHeaderLength);
-  if (view.getInt32(firstPorts) !== view.getInt32(secondPorts)) return false;
   return ipv6 !== 0
     ? equalWords(view, first + 8, second + 8, 8)
     : equalWords(view, first + 12, second + 12, 2);
+}
+
+function isSameFlow(batch: ReceiveBatch, a: number, b: number): boolean {
+  const { superPackets: rows, view } = batch;
+  if (at(rows, a + SUPER.protocol) !== at(rows, b + SUPER.protocol)) return false;
+  const firstPorts = at(rows, a + SUPER.offset) + at(rows, a + SUPER.ipHeaderLength);
+  const secondPorts = at(rows, b + SUPER.offset) + at(rows, b + SUPER.ipHeaderLength);
+  if (view.getInt32(firstPorts) !== view.getInt32(secondPorts)) return false;
+  return hasSameEnds(batch, a, b);
 }
 
 /**
