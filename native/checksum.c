@@ -1,8 +1,9 @@
 // Sums of 16-bit words, eight bytes at a time: each 64-bit word is added as two 32-bit halves, so no carry is lost below 2^32
-// words. The loops are plain so that the compiler vectorises them; on x86-64 they exist twice, one for AVX2, chosen at load.
+// words. The loops are plain so that the compiler vectorises them; on x86-64 they exist twice, one for AVX2, chosen at load, but with
+// clang, which wants to know that where they are declared.
 #include "checksum.h"
 
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__clang__)
 #define FOR_EACH_CPU __attribute__((target_clones("avx2", "default")))
 #else
 #define FOR_EACH_CPU

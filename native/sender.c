@@ -1,7 +1,8 @@
 // See sender.h. Segments are copied once, from the slab of the TUN to the place from which they are sent, and summed on the way;
 // sealing happens in that place. An output holds datagrams of one slot and ECN and of equal size, across packets; a shorter one
 // closes it (operations 9.1). Up to OPEN_OUTPUTS grow at a time, so that two peers whose packets alternate do not break each
-// other's groups. Order towards one peer is kept.
+// other's groups. Order towards one peer is kept, but between packets with ECN and those without: a flow's data has it or not, also
+// where a router marked some of it, while its pure acknowledgements have none (RFC 3168 §6.1.4) and should not break groups either.
 #include "sender.h"
 
 #include <errno.h>
@@ -110,8 +111,8 @@ static struct output *open_output(struct sender *sender, const struct destinatio
 static struct output *output_for(struct sender *sender, const struct destination *to, size_t size) {
   for (size_t i = 0; i < sender->open_count; i++) {
     struct output *output = sender->open[i];
-    if (output->slot != to->slot || output->route.ecn != to->ecn) continue;
-    if (!output->is_closed && size <= output->segment && output->datagrams < output->most) return output;
+    if (output->slot != to->slot || !output->route.ecn != !to->ecn) continue;
+    if (output->route.ecn == to->ecn && !output->is_closed && size <= output->segment && output->datagrams < output->most) return output;
     close_output(sender, to->aead, i);
     break;
   }

@@ -1,5 +1,6 @@
-// `npm run test:sanitize`: the compliance suite on an add-on built with the address and undefined-behaviour sanitizers. Node itself is
-// not built with them, so their run-time library is loaded in front; leaks are not looked for, because Node's own would drown ours.
+// `npm run test:sanitize`: the corpora of `npm run fuzz:native`, and the compliance suite, on native code built with the address and
+// undefined-behaviour sanitizers. Node itself is not built with them, so their run-time library is loaded in front; leaks are not looked
+// for, because Node's own would drown ours.
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ const library = (name) =>
 
 const code = runSteps([
   ['build', 'node', [join(root, 'scripts', 'build-native.mjs'), '--sanitize']],
+  ['fuzz', 'node', [join(root, 'test', 'fuzz', 'native', 'native.mjs'), '--replay']],
 ]);
 if (code !== 0) process.exit(code);
 process.env.LD_PRELOAD = `${library('libasan.so')} ${library('libubsan.so')}`;

@@ -35,6 +35,8 @@ const { values, positionals } = parseArgs({
 });
 const known = readdirSync(join(HERE, 'targets')).map((file) => file.replace(/\.ts$/, ''));
 const bundles = new Map();
+/** Of `native/native.mjs`. */
+const NATIVE = ['native-inward', 'native-outward'];
 let isStopped = false;
 let findings = 0;
 
@@ -42,7 +44,7 @@ process.exitCode = await main();
 
 async function main() {
   const [first, ...rest] = positionals;
-  if (first === 'report') return writeReport(HERE, STATE, known);
+  if (first === 'report') return writeReport(HERE, STATE, [...known, ...NATIVE]);
   const chosen = first === 'corpus' ? rest : positionals;
   const names = chosen.includes('all') ? known : chosen;
   if (names.length === 0 || names.some((name) => !known.includes(name))) {
