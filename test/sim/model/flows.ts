@@ -118,7 +118,10 @@ export class Flows {
     const isSame = known && known.address === outside.address && known.port === outside.port;
     const state = known && this.liveness(known, now);
     if (!isSame || state === 'over') {
-      this.#records = this.#records.filter((other) => other !== known);
+      // Whoever takes a port that was another's takes its late answers, too (data-plane 9.4).
+      const isLeft = (other: FlowRecord): boolean =>
+        hasOutside(other, flow, outside) && this.liveness(other, now) === 'over';
+      this.#records = this.#records.filter((other) => other !== known && !isLeft(other));
       this.#records.push({
         ...outside,
         kind: flow.kind,
@@ -187,6 +190,11 @@ export class Flows {
         (other.resetAt !== undefined || other.finOut || other.finIn),
     );
   }
+}
+
+function hasOutside(record: FlowRecord, flow: Flow, { address, port }: Outside): boolean {
+  const isSame = record.kind === flow.kind && record.address === address && record.port === port;
+  return isSame && (flow.kind !== 'tcp' || record.remotePort === flow.destinationPort);
 }
 
 function lastOf({ lastOut, lastIn }: FlowRecord): number {

@@ -1,10 +1,10 @@
 // Ways to break the product, one at a time. Each is a place in a source file that becomes something else: `find` must stand there exactly
 // once. `by` names what has to find it, the most likely first (see `detectors.mjs`).
 
-const GATEWAY = ['gateway-model', 'whole-world'];
+const WORLD = ['whole-world', 'world'];
+const GATEWAY = ['gateway-model', ...WORLD];
 const TUNNEL = ['wireguard-pair', 'link-nodes', 'base-tables'];
-const LINK = ['link-nodes', 'whole-world'];
-const WORLD = ['whole-world'];
+const LINK = ['link-nodes', ...WORLD];
 
 export const MUTATIONS = [
   // Access
@@ -127,10 +127,10 @@ export const MUTATIONS = [
   ),
   m(
     'no-icmp-answer',
-    'roles/gateway/traffic.ts',
+    'roles/gateway/exits.ts',
     GATEWAY,
-    'if (!kind) return;',
-    'return;',
+    'if (kind && this.#mayAnswer(client, now))',
+    'if (kind && now < 0)',
     'a refused packet is not answered',
     'data-plane 3.3',
   ),
@@ -156,7 +156,7 @@ export const MUTATIONS = [
     'goodbye-ignored',
     'roles/gateway/access.ts',
     GATEWAY,
-    "this.#forget(client, 'client-left');",
+    "this.#forget(client, 'client-left', now);",
     '',
     'a client that left keeps its access',
     'data-plane 6',

@@ -1,9 +1,10 @@
 // Runs worlds, one for each seed:
 //
 //   npm run sim -- --seed N --runs K [--steps N] [--jobs N] [--fresh]
+//   npm run sim -- --replay FILE
 //
 // What a seed came to stands in build/sim until the sources change, so that a run can be stopped and goes on where it was; --fresh forgets
-// it. A failure says how to see it again. The last line is `K worlds, F failed, trace HASH`; the hash covers every event of every world.
+// it. Of the first failures the shortest list of steps is looked for, and written down for --replay with a trace and captures. The last line is `K worlds, F failed, trace HASH`; the hash covers every event of every world.
 
 import { createHash } from 'node:crypto';
 import {
@@ -20,11 +21,14 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { bundle, ROOT } from '../../fuzz/engine/instrument.mjs';
+import { replayFile, reportFailure, tell } from './report.mjs';
 
 const STATE = join(ROOT, 'build', 'sim');
 /** A world that takes longer does not come to an end. */
 const HANG_MS = 300_000;
 const PROGRESS_MS = 10_000;
+/** So many failures are made short; the others are only told. */
+const MAX_REPORTS = 3;
 
 const { values } = parseArgs({
   options: {
@@ -33,6 +37,7 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '40' },
     jobs: { type: 'string', default: String(availableParallelism()) },
     fresh: { type: 'boolean', default: false },
+    replay: { type: 'string' },
   },
 });
 const first = Number(values.seed);
@@ -47,10 +52,11 @@ process.exitCode = await main();
 
 async function main() {
   const { file, program } = await prepared();
+  if (values.replay !== undefined) return replayFile(program, values.replay);
   const queue = [];
   for (let seed = first; seed < first + runs; seed++) if (!results.has(seed)) queue.push(seed);
   if (queue.length < runs) console.log(`${runs - queue.length} of ${runs} worlds ran before`);
-  for (const seed of range()) if (results.has(seed)) tell(results.get(seed));
+  for (const seed of range()) if (results.has(seed)) announce(results.get(seed));
   process.on('SIGINT', () => {
     isStopped = true;
   });
@@ -60,6 +66,7 @@ async function main() {
   };
   await Promise.all(Array.from({ length: Number(values.jobs) }, job));
   clearInterval(watch);
+  await reportFailures(program);
   return summary();
 }
 
@@ -98,7 +105,7 @@ function work(program, queue, file) {
       seed = undefined;
       results.set(result.seed, result);
       appendFileSync(file, `${JSON.stringify(result)}\n`);
-      tell(result);
+      announce(result);
     };
     const next = () => {
       seed = isStopped ? undefined : queue.shift();
@@ -131,13 +138,23 @@ function work(program, queue, file) {
   });
 }
 
-function tell({ seed, fault }) {
-  if (!fault) return;
-  const at = fault.at === undefined ? '' : ` at ${fault.at} ms`;
-  console.error(`seed ${seed}: FAILED${at}: ${fault.rule}`);
-  if (fault.expected !== undefined) console.error(`  expected ${fault.expected}`);
-  console.error(`  found    ${fault.found}`);
-  console.error(`  again    npm run sim -- --seed ${seed} --runs 1 --steps ${steps} --fresh`);
+function announce({ seed, fault }) {
+  if (fault) console.error(`seed ${seed}: FAILED: ${fault.rule}`);
+}
+
+async function reportFailures(program) {
+  const failed = range().filter((seed) => results.get(seed)?.fault);
+  for (const [index, seed] of failed.entries()) {
+    console.error(`\nseed ${seed}, ${steps} steps:`);
+    const { fault } = results.get(seed);
+    const folder = join(STATE, 'failures', String(seed));
+    const isShort = index < MAX_REPORTS && !isStopped && fault.found !== 'it hangs';
+    if (isShort) await reportFailure(program, { seed, steps, rule: fault.rule }, folder);
+    else {
+      tell(fault);
+      console.error(`  again    npm run sim -- --seed ${seed} --runs 1 --steps ${steps} --fresh`);
+    }
+  }
 }
 
 function progress() {
