@@ -42,9 +42,7 @@ export class GatewayVerdicts {
   /** Control packets that were sealed meanwhile; the others are returned. */
   settle(now: Instant): readonly SentToPeer[] {
     const sent = this.#subject.node.takeSent();
-    for (const { peer, packet } of sent) {
-      if (isControl(packet)) this.#note(this.model.judgeControlToClient(peer, packet, now));
-    }
+    this.#judgeControl(sent, now);
     return sent.filter(({ packet }) => !isControl(packet));
   }
 
@@ -61,16 +59,15 @@ export class GatewayVerdicts {
       role.handleSuperPackets(batch, now);
       const isForwarded = at(batch.superPackets, SUPER.verdict) === VERDICT.forward;
       const after = isForwarded ? segmentSuperPacket(batch, 0) : [];
-      const answers = this.settle(now).map(({ packet }) => packet);
-      if (peer !== undefined) this.#judge(peer, before, after, answers, now);
+      if (peer !== undefined) this.#judge(peer, before, after, now);
+      this.settle(now);
       for (const packet of after) deliver(packet);
     }
   }
 
   /** A packet that came the cold way; `forwarded`: what left the role for the TUN device since. */
   arrived(peer: string, packet: Uint8Array, forwarded: readonly Uint8Array[], now: Instant): void {
-    const answers = this.settle(now).map((sent) => sent.packet);
-    this.#judge(peer, [packet], forwarded, answers, now);
+    this.#judge(peer, [packet], forwarded, now);
   }
 
   /** Lets the role decide one packet of the TUN device. */
@@ -95,14 +92,23 @@ export class GatewayVerdicts {
     peer: string,
     before: readonly Uint8Array[],
     after: readonly Uint8Array[],
-    answers: readonly Uint8Array[],
     now: Instant,
   ): void {
+    const sent = this.#subject.node.takeSent();
+    const answers = sent.flatMap(({ packet }) => (isControl(packet) ? [] : [packet]));
     for (const [index, packet] of before.entries()) {
       // One answer stands for all segments of a super-packet.
-      if (index > 0 && after.length === 0) return;
+      if (index > 0 && after.length === 0) break;
       const actual = { forwarded: after[index], answers: index === 0 ? answers : [] };
       this.#note(this.model.judgeToResource(peer, packet, actual, now));
+    }
+    // A wish comes before its answer.
+    this.#judgeControl(sent, now);
+  }
+
+  #judgeControl(sent: readonly SentToPeer[], now: Instant): void {
+    for (const { peer, packet } of sent) {
+      if (isControl(packet)) this.#note(this.model.judgeControlToClient(peer, packet, now));
     }
   }
 

@@ -5,6 +5,7 @@ import type { GatewayProgram } from '../actors/gateway-program.ts';
 import type { PortalService } from '../actors/portal-service.ts';
 import type { RelayProgram } from '../actors/relay-program.ts';
 import type { Router } from '../network/router.ts';
+import { visibleResources } from '../policy-view.ts';
 import type { World } from '../world.ts';
 import { keepCalm } from './calm.ts';
 import { changePolicy } from './change-policy.ts';
@@ -96,10 +97,16 @@ export function programOf(world: World, program: Program, index: number): AnyPro
 
 function speak(world: World, step: TrafficStep): void {
   const client = pick(world.clients, step.client);
-  const resource = pick(world.plan.resources, step.resource);
-  if (!client?.isRunning || !resource) return;
-  const { kind, port, bytes, count } = step;
-  const target = world.traffic.find(client, resource, step);
+  if (!client?.isRunning) return;
+  // People mostly use what they see; in one of four cases somebody tries what is not for them.
+  const visible = visibleResources(world.portal.policy, client.actor, world.wallNow);
+  const isCurious = step.target % 4 === 0 || visible.length === 0;
+  const resource = pick(isCurious ? world.plan.resources : visible, step.resource);
+  if (!resource) return;
+  const { kind, port, bytes, count, family } = step;
+  const other = { ...step, family: family === 4 ? 6 : 4 } as const;
+  const target =
+    world.traffic.find(client, resource, step) ?? world.traffic.find(client, resource, other);
   if (!target) return;
   const { destination } = target;
   world.traffic.start({ client, kind, destination, port, bytes, count, pausesMs: PAUSES_MS });
