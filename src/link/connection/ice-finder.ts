@@ -163,7 +163,7 @@ export class IceFinder implements PathFinder {
 
   pollEvent(): FinderEvent | undefined {
     const event = this.#agent.pollEvent();
-    if (event === undefined) return this.#events.shift();
+    if (event === undefined) return this.#nextOwnEvent();
     if (event.kind === 'state') return { kind: 'ice-state', state: event.state };
     this.#nominated = pathOf(event);
     this.#copies.noteNominated(event, event.roundTripMs ?? 0, this.#now);
@@ -196,6 +196,13 @@ export class IceFinder implements PathFinder {
 
   #advance(now: Instant): void {
     if (now > this.#now) this.#now = now;
+  }
+
+  /** What was found out about a path that is not the one in use any more is of no interest, and must not bring it back. */
+  #nextOwnEvent(): FinderEvent | undefined {
+    const event = this.#events.shift();
+    const isOutdated = event?.kind === 'path-identified' && event.path !== this.#nominated;
+    return isOutdated ? this.#nextOwnEvent() : event;
   }
 
   /** The path was nominated before the peer said what its address is (connectivity 4.5, path kind). */

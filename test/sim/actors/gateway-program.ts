@@ -61,6 +61,10 @@ export class GatewayProgram extends TunnelProgram<Gateway> implements GatewayVie
     this.#network = network;
   }
 
+  get totals(): GatewayVerdicts['totals'] | undefined {
+    return this.instance && this.#verdicts?.totals;
+  }
+
   snapshot(): GatewaySnapshot | undefined {
     return this.instance?.role.snapshot();
   }

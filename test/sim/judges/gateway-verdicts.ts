@@ -23,8 +23,18 @@ export interface Subject {
   readonly node: WatchedNode;
 }
 
+/** Super-packets and packets: those that came, and those that went on, to the role itself included. */
+export interface Totals {
+  came: number;
+  passed: number;
+}
+
 export class GatewayVerdicts {
   readonly model: GatewayModel;
+  readonly totals: Readonly<Record<'toResource' | 'toClient', Totals>> = {
+    toResource: { came: 0, passed: 0 },
+    toClient: { came: 0, passed: 0 },
+  };
   readonly #subject: Subject;
   readonly #complain: (rule: string, found: string) => void;
 
@@ -59,6 +69,9 @@ export class GatewayVerdicts {
       role.handleSuperPackets(batch, now);
       const isForwarded = at(batch.superPackets, SUPER.verdict) === VERDICT.forward;
       const after = isForwarded ? segmentSuperPacket(batch, 0) : [];
+      const isOwn = before.some(isControl);
+      this.totals.toResource.came++;
+      if (isForwarded || isOwn) this.totals.toResource.passed++;
       if (peer !== undefined) this.#judge(peer, before, after, now);
       this.settle(now);
       for (const packet of after) deliver(packet);
@@ -67,6 +80,8 @@ export class GatewayVerdicts {
 
   /** A packet that came the cold way; `forwarded`: what left the role for the TUN device since. */
   arrived(peer: string, packet: Uint8Array, forwarded: readonly Uint8Array[], now: Instant): void {
+    this.totals.toResource.came++;
+    if (forwarded.length > 0 || isControl(packet)) this.totals.toResource.passed++;
     this.#judge(peer, [packet], forwarded, now);
   }
 
@@ -84,6 +99,8 @@ export class GatewayVerdicts {
       ...direct.map((packet) => ({ client: peer ?? '', packet })),
       ...this.settle(now).map((sent) => ({ client: sent.peer, packet: sent.packet })),
     ];
+    this.totals.toClient.came++;
+    if (sealed.length > 0) this.totals.toClient.passed++;
     const isConnected = (client: string): boolean => (node.slotAsked(client) ?? -1) >= 0;
     this.#note(this.model.judgeToClient(input, sealed, isConnected, now));
   }
