@@ -23,7 +23,7 @@ export interface Subject {
   readonly node: WatchedNode;
 }
 
-/** Super-packets and packets: those that came, and those that went on, to the role itself included. */
+/** Super-packets and packets: those that came, and those that went on. */
 export interface Totals {
   came: number;
   passed: number;
@@ -69,9 +69,8 @@ export class GatewayVerdicts {
       role.handleSuperPackets(batch, now);
       const isForwarded = at(batch.superPackets, SUPER.verdict) === VERDICT.forward;
       const after = isForwarded ? segmentSuperPacket(batch, 0) : [];
-      const isOwn = before.some(isControl);
       this.totals.toResource.came++;
-      if (isForwarded || isOwn) this.totals.toResource.passed++;
+      if (isForwarded) this.totals.toResource.passed++;
       if (peer !== undefined) this.#judge(peer, before, after, now);
       this.settle(now);
       for (const packet of after) deliver(packet);
@@ -81,7 +80,7 @@ export class GatewayVerdicts {
   /** A packet that came the cold way; `forwarded`: what left the role for the TUN device since. */
   arrived(peer: string, packet: Uint8Array, forwarded: readonly Uint8Array[], now: Instant): void {
     this.totals.toResource.came++;
-    if (forwarded.length > 0 || isControl(packet)) this.totals.toResource.passed++;
+    if (forwarded.length > 0) this.totals.toResource.passed++;
     this.#judge(peer, [packet], forwarded, now);
   }
 
