@@ -1,38 +1,16 @@
-// Hot path. One client on the gateway, and what decides about each of its packets: `decideToResource` and `decideToClient`, in the order
-// of data-plane 3.3 and 4.2. The client's identity is the tunnel a packet came from, never an address in it.
-//
-// A connection that the policy allowed remembers under which *epoch* of the policy, so that its packets need one look-up, of their
-// session; every change of the policy begins a new epoch. Errors are decided in `icmp-errors.ts`, what resources cover in
-// `authorizations.ts`, and what becomes of a decision in `traffic.ts`.
+// One client on the gateway: who it is, what it may reach, its connections, and its limits. Its identity is the tunnel a packet came from,
+// never an address in it. What decides about its packets is `packet-policy.ts`.
 
-import { type IpAddress, type IpFamily, writeAddressWords } from '../../base/address.ts';
-import { at } from '../../base/bytes.ts';
+import { type IpAddress, writeAddressWords } from '../../base/address.ts';
 import { type ClientId, type PeerId, peerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
-import { isTranslatable, NAT, NatTable } from '../../proto/nat/nat-table.ts';
-import { GATEWAY_DNS_PORT, isProxyWords, isTunnelWords } from '../../wire/control/address-plan.ts';
-import {
-  setDestination,
-  setDestinationPort,
-  setSource,
-  setSourcePort,
-} from '../../wire/ip/edit.ts';
-import { isIcmpReplyType } from '../../wire/ip/icmp.ts';
-import { isIcmpError } from '../../wire/ip/icmp-error.ts';
-import { clampMss } from '../../wire/ip/mss.ts';
-import {
-  DESTINATION_WORDS,
-  type ParsedPacket,
-  SOURCE_WORDS,
-  TRANSPORT,
-} from '../../wire/ip/parsed-packet.ts';
-import { TCP_FLAG } from '../../wire/ip/tcp.ts';
-import { Authorizations, type PolicyAnswer } from './authorizations.ts';
-import type { Decision } from './decisions.ts';
+import { NatTable } from '../../proto/nat/nat-table.ts';
+import type { ParsedPacket } from '../../wire/ip/parsed-packet.ts';
+import { Authorizations } from './authorizations.ts';
 import type { ClientFlows, FlowClient, FlowOwner } from './flows/client-flows.ts';
 import type { GatewayWide } from './gateway-wide.ts';
-import { IcmpErrors } from './icmp-errors.ts';
-import { isAddressOf } from './own-address.ts';
+import { PacketPolicy } from './packet-policy.ts';
+import { PolicyAnswers } from './policy-answers.ts';
 import { TokenBucket } from './token-bucket.ts';
 import { TrafficCounters } from './traffic-counters.ts';
 import { Translations } from './translations.ts';
@@ -44,25 +22,6 @@ const ICMP_ERROR_BURST = 200;
 /** Wishes for domains: a client that connects announces all it knows at once, then one for each name it looks up. */
 const DOMAIN_WISHES_PER_SECOND = 100;
 const DOMAIN_WISH_BURST = 2_000;
-
-const ANSWERS: readonly PolicyAnswer[] = [
-  'allowed',
-  'no-resource',
-  'filtered',
-  'internet-rejected',
-];
-
-/** Results that are neither a session nor `NAT`'s. */
-const NO_SESSION = -11;
-const NO_TRANSLATION = -12;
-const NO_ADDRESS = -13;
-
-/** An address where it stands, reused. */
-interface AddressKey {
-  family: IpFamily;
-  words: Int32Array;
-  index: number;
-}
 
 export interface ClientAddresses {
   readonly ipv4: IpAddress;
@@ -81,39 +40,32 @@ export class ClientPeer implements FlowClient {
   readonly domainWishes: TokenBucket;
   /** Bytes and super-packets that passed. */
   readonly traffic: TrafficCounters = new TrafficCounters();
-  /** The session of the packet that was last allowed, -1: none. For whoever counts. */
-  lastSession = -1;
+  /** What decides about its packets. */
+  readonly policy: PacketPolicy;
   /** `undefined`: nobody wants to know. */
   flows: ClientFlows | undefined;
-  readonly #wide: GatewayWide;
-  /** The client's tunnel IPv4 (0-3) and IPv6 (4-7). */
-  readonly #own = new Int32Array(8);
-  readonly #errors: IcmpErrors;
-  readonly #key: AddressKey = { family: 4, words: new Int32Array(0), index: 0 };
-  readonly #flow = { transport: 0, port: 0 };
-  #epoch: number;
+  readonly #answers: PolicyAnswers;
 
   constructor(id: ClientId, addresses: ClientAddresses, wide: GatewayWide, now: Instant) {
     this.id = id;
     this.peer = peerId(id);
     this.addresses = addresses;
-    this.#wide = wide;
     this.flows = undefined;
     this.translations = new Translations(wide.nextSeed());
     this.nat = new NatTable(wide.nextSeed());
     this.authorizations = new Authorizations(this.translations, wide.nextSeed(), wide.rules);
     this.domainWishes = new TokenBucket(DOMAIN_WISHES_PER_SECOND, DOMAIN_WISH_BURST, now);
     this.icmpErrors = new TokenBucket(ICMP_ERRORS_PER_SECOND, ICMP_ERROR_BURST, now);
-    this.#epoch = wide.flows.nextEpoch();
-    writeAddressWords(addresses.ipv4, this.#own, 0);
-    writeAddressWords(addresses.ipv6, this.#own, 4);
-    this.#errors = new IcmpErrors({
-      nat: this.nat,
-      own: this.#own,
-      isAllowed: (session, about) =>
-        this.#isKnownToPass(session, about) ||
-        this.#classify(about, SOURCE_WORDS, about.sourcePort) === 'allowed',
-    });
+    this.#answers = new PolicyAnswers(wide, this.authorizations);
+    const own = new Int32Array(8);
+    writeAddressWords(addresses.ipv4, own, 0);
+    writeAddressWords(addresses.ipv6, own, 4);
+    const { peer, nat, translations } = this;
+    this.policy = new PacketPolicy({ peer, own, wide, nat, translations, answers: this.#answers });
+  }
+
+  get lastSession(): number {
+    return this.policy.lastSession;
   }
 
   /** Who answers for the packets of a session, for the flow tracker. Cold. */
@@ -130,173 +82,6 @@ export class ClientPeer implements FlowClient {
 
   /** To be called after every change of authorizations or translations. */
   notePolicyChanged(): void {
-    this.#epoch = this.#wide.flows.nextEpoch();
-  }
-
-  /** Data-plane 3.3 from step 5 on; a packet that is forwarded has been translated in place. */
-  decideToResource(view: DataView, packet: ParsedPacket, now: Instant): Decision {
-    const { addresses } = packet;
-    this.lastSession = -1;
-    if (isIcmpError(packet)) {
-      const decision = this.#errors.decideToResource(view, packet, now);
-      if (decision !== undefined) return decision;
-    }
-    if (!this.#isOwn(packet, SOURCE_WORDS)) return 'source-not-allowed';
-    if (this.#wide.isOwn(packet, DESTINATION_WORDS)) {
-      return isOwnService(packet) ? 'forward' : 'own-address';
-    }
-    if (isTunnelWords(addresses, DESTINATION_WORDS)) return 'other-peer';
-    let session = this.nat.findToResource(packet, now);
-    const isNew = session < 0;
-    if (session < 0 || !this.#isKnownToPass(session, packet)) {
-      const answer = this.#classify(packet, DESTINATION_WORDS, packet.destinationPort);
-      if (answer !== 'allowed') return answer;
-      if (session < 0) session = this.#connect(packet, now);
-      if (session === NO_SESSION) return 'forward';
-      if (session < 0) return refusalOf(session);
-      this.nat.setEpoch(session, this.#epoch);
-    }
-    // The first packet sets no flags (data-plane 9.4).
-    if (!isNew) this.nat.noteToResource(session, packet, now);
-    if (this.nat.isTranslated(session)) {
-      setDestination(view, packet, this.nat.rows, this.nat.outsideOf(session));
-      setSourcePort(view, packet, this.nat.outsidePortOf(session));
-    }
-    this.#clamp(view, packet);
-    this.lastSession = session;
-    return 'forward';
-  }
-
-  /**
-   * Data-plane 4.2 from step 5 on. `forward`: send the packet, translated in place. A packet of bytes: send that instead, an ICMP
-   * error about a translated flow.
-   */
-  decideToClient(
-    slab: Uint8Array,
-    view: DataView,
-    packet: ParsedPacket,
-    now: Instant,
-  ): Decision | Uint8Array {
-    this.lastSession = -1;
-    const isOurs = this.#wide.isOwn(packet, SOURCE_WORDS);
-    if (isIcmpError(packet)) return this.#errors.decideToClient(slab, view, packet, isOurs, now);
-    if (isOurs) return 'forward';
-    let session = this.nat.findToClient(packet, now);
-    if (session === NAT.unsupported) return 'unsupported-icmp';
-    if (session === NAT.expired) return 'expired-session';
-    if (!this.#isOwn(packet, DESTINATION_WORDS)) return 'destination-not-client';
-    if (isTunnelWords(packet.addresses, SOURCE_WORDS)) return 'source-is-peer';
-    // An answer, even if the policy refuses it afterwards: step 9 comes before step 13.
-    if (session >= 0) this.nat.noteToClient(session, packet.tcpFlags, now);
-    const isTranslated = session >= 0 && this.nat.isTranslated(session);
-    if (isTranslated) {
-      setSource(view, packet, this.nat.rows, this.nat.insideOf(session));
-      setDestinationPort(view, packet, this.nat.insidePortOf(session));
-    }
-    if (session < 0 || !this.#isKnownToPass(session, packet)) {
-      const answer = this.#classify(packet, SOURCE_WORDS, packet.sourcePort);
-      if (answer !== 'allowed') return 'not-allowed';
-      if (session < 0) {
-        session = this.#acceptFromResource(packet, now);
-        if (session === NO_SESSION) return 'forward';
-        if (session < 0) return session === NAT.exhausted ? 'nat-exhausted' : 'not-initiated';
-      }
-      this.nat.setEpoch(session, this.#epoch);
-    }
-    this.#clamp(view, packet);
-    this.lastSession = session;
-    return 'forward';
-  }
-
-  /** The policy allowed this connection and has not changed since. A session of UDP serves several ports, so it cannot tell. */
-  #isKnownToPass(session: number, packet: Pick<ParsedPacket, 'transport'>): boolean {
-    return this.nat.epochOf(session) === this.#epoch && packet.transport !== TRANSPORT.udp;
-  }
-
-  /** Steps 10 to 15: a session to the address itself, or to the one it stands for. */
-  #connect(packet: ParsedPacket, now: Instant): number {
-    const { addresses } = packet;
-    if (!isProxyWords(addresses, DESTINATION_WORDS)) {
-      const session = this.nat.allocate(packet, addresses, DESTINATION_WORDS, now);
-      return session === NAT.unsupported ? NO_SESSION : session;
-    }
-    const translation = this.translations.find(addresses, DESTINATION_WORDS);
-    if (!translation) return NO_TRANSLATION;
-    if (translation.real === undefined) return NO_ADDRESS;
-    if (!isTranslatable(packet)) return NAT.unsupported;
-    return this.nat.allocate(packet, translation.realWords, 0, now);
-  }
-
-  /**
-   * What a resource may send without having been asked (data-plane 17.8): segments of a TCP connection that began before this
-   * process did; and, if the operator wants it, a new connection.
-   */
-  #acceptFromResource(packet: ParsedPacket, now: Instant): number {
-    const { tcp, echo, icmp } = TRANSPORT;
-    const { transport, version, icmpType, tcpFlags } = packet;
-    if (transport === tcp && (tcpFlags & (TCP_FLAG.syn | TCP_FLAG.ack)) !== TCP_FLAG.syn)
-      return NO_SESSION;
-    const isReply =
-      (transport === echo || transport === icmp) && isIcmpReplyType(version, icmpType);
-    if (isReply || !this.#wide.settings.mayResourcesInitiate) return NAT.unknown;
-    return this.nat.admit(packet, now);
-  }
-
-  /** A SYN must not announce more than the tunnel carries. */
-  #clamp(view: DataView, packet: ParsedPacket): void {
-    if ((packet.tcpFlags & TCP_FLAG.syn) === 0 || !this.#wide.settings.clampMss) return;
-    clampMss(view, packet, this.#wide.mtus.sizeOf(this.peer));
-  }
-
-  #classify(
-    packet: Pick<ParsedPacket, 'addresses' | 'transport' | 'version'>,
-    index: 0 | 4,
-    port: number,
-  ): PolicyAnswer {
-    const { addresses, transport } = packet;
-    const hasPorts = transport === TRANSPORT.tcp || transport === TRANSPORT.udp;
-    const flow = (packet.version << 20) | (transport << 16) | (hasPorts ? port : 0);
-    const { flows } = this.#wide;
-    const known = flows.find(this.#epoch, flow, addresses, index);
-    if (known >= 0) return at(ANSWERS, known);
-    const key = this.#key;
-    key.family = packet.version === 4 ? 4 : 6;
-    key.words = addresses;
-    key.index = index;
-    this.#flow.transport = transport;
-    this.#flow.port = port;
-    const answer = this.authorizations.classify(key, this.#flow, this.#wide.rejectList);
-    flows.remember(ANSWERS.indexOf(answer));
-    return answer;
-  }
-
-  #isOwn(packet: ParsedPacket, index: 0 | 4): boolean {
-    return isAddressOf(this.#own, packet, index);
-  }
-}
-
-function refusalOf(session: number): Decision {
-  switch (session) {
-    case NO_TRANSLATION:
-      return 'no-translation';
-    case NO_ADDRESS:
-      return 'no-address';
-    case NAT.unsupported:
-      return 'unsupported-protocol';
-    default:
-      return 'nat-exhausted';
-  }
-}
-
-/** What the gateway's own address is for: echo and DNS (data-plane 17.5). */
-function isOwnService(packet: ParsedPacket): boolean {
-  switch (packet.transport) {
-    case TRANSPORT.echo:
-      return true;
-    case TRANSPORT.tcp:
-    case TRANSPORT.udp:
-      return packet.destinationPort === GATEWAY_DNS_PORT;
-    default:
-      return false;
+    this.#answers.forget();
   }
 }

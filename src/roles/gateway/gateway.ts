@@ -3,7 +3,7 @@
 // the TUN device and the portal's WebSocket are the loop's and the app's.
 //
 //   portal messages -> Access (who may reach what), link (connections, relays)
-//   UDP runs -> link -> Traffic -> ClientPeer -> TUN          TUN packets -> Traffic -> ClientPeer -> link
+//   UDP runs -> link -> Traffic -> PacketPolicy -> TUN          TUN packets -> Traffic -> PacketPolicy -> link
 //   control packets -> ControlPackets -> DomainSetups -> `resolve` -> handleResolved -> NAT
 //
 // What the portal should hear is offered as `send-to-portal` events; the answer to an authorization always comes before its first

@@ -1,5 +1,5 @@
 // Hot path. Packets between the tunnels and the TUN device, by batch (data-plane 3.3, 4.2). Owner of the order in which packets are
-// looked at; what is decided about each is `ClientPeer`'s.
+// looked at; what is decided about each is `PacketPolicy`'s.
 //
 //   gather -> handleSuperPackets: parse -> multicast? -> client -> control? -> decide -> verdict, or ICMP error
 //   readTun -> handleTunPackets:  parse -> client by destination -> decide -> key slot
@@ -127,7 +127,7 @@ export class Traffic {
         this.#whole.handleTooLarge(client, batch, i, packet, now);
         continue;
       }
-      const decision = client.decideToClient(batch.slab, view, packet, now);
+      const decision = client.policy.decideToClient(batch.slab, view, packet, now);
       if (decision !== 'forward') {
         this.exits.settleToClient(client, decision, now);
         continue;
@@ -170,7 +170,7 @@ export class Traffic {
       this.#control.handlePacket(client, copy, now);
       return undefined;
     }
-    const decision = client.decideToResource(view, packet, now);
+    const decision = client.policy.decideToResource(view, packet, now);
     if (decision === 'forward') return client;
     this.exits.refuse(client, decision, slab, packet, now);
     return undefined;

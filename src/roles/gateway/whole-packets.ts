@@ -80,7 +80,7 @@ export class WholePackets {
     const packet = this.#packet;
     const parsed = parsePacket(view, 0, bytes.length, packet);
     if (parsed !== 'parsed') return exits.dropToClient(parsed);
-    const decision = client.decideToClient(bytes, view, packet, now);
+    const decision = client.policy.decideToClient(bytes, view, packet, now);
     if (decision !== 'forward') return exits.settleToClient(client, decision, now);
     counts.add('packets-reassembled');
     const size = Math.min(largest, mtus.sizeForLarge(client.peer));
@@ -98,7 +98,7 @@ export class WholePackets {
     const { exits, mtus, counts } = this.#deps;
     const asItCame = copyTunPacket(batch, index, packet);
     const { tunnelLength } = packet;
-    const decision = client.decideToClient(batch.slab, batch.view, packet, now);
+    const decision = client.policy.decideToClient(batch.slab, batch.view, packet, now);
     if (decision !== 'forward') return exits.settleToClient(client, decision, now);
     const isGso = int32At(batch.packets, index * TUN_PACKET.stride + TUN_PACKET.gsoType) !== 0;
     const mtu = mtus.sizeOf(client.peer);
