@@ -48,9 +48,15 @@ const lastKind = (world: LinkWorld, side: 'client' | 'gateway'): string | undefi
 
 describe('without ICE', () => {
   test('iceless 1: a session exists after one round trip over the relay, before any direct path is known', () => {
-    const { world } = connected(FULL_CONE);
+    const { world } = connected(PORT_RESTRICTED);
     expect(world.client.of('path-changed')[0]?.path.kind).toBe('relayed');
-    expect(lastKind(world, 'gateway')).toBe('relayed');
+    expectExchange(world);
+  });
+
+  test('iceless 6.2, better: a gateway that can be reached directly answers directly', () => {
+    const { world } = connected(FULL_CONE);
+    expect(world.client.of('path-changed').map(({ path }) => path.kind)).toEqual(['direct']);
+    expect(world.gateway.of('path-changed').map(({ path }) => path.kind)).toEqual(['direct']);
     expectExchange(world);
   });
 

@@ -1,8 +1,8 @@
-// The first handshake initiation on its way over every relay (iceless 6.2): relays work for everybody, so one of the copies arrives. It is
+// The first handshake initiation on its way over every pair (iceless 6.2): relays work for everybody, so one of the copies arrives. It is
 // repeated quickly at first, because it may reach the relay before the peer has bound its channel.
 //
-// Deviates from iceless 6.2.6: where no pair has a relay at either end, all pairs carry it, so that two peers that can reach each
-// other need none.
+// Deviates from iceless 6.2.6: pairs without a relay carry it, too. A peer that can be reached directly answers after one direct round trip, and needs
+// no relay at all; to a peer it is one more copy, which it answers from memory.
 
 import { earliest, type Instant, later } from '../../base/time.ts';
 import type { Pair } from './pair.ts';
@@ -40,14 +40,14 @@ export class FanOut {
   /** The pairs that carry a copy now. */
   takeDue(pairs: readonly Pair[], now: Instant): readonly Pair[] {
     if (this.#initiation === undefined) return [];
-    return carriers(pairs).filter((pair) => this.#isDue(pair, now));
+    return pairs.filter((pair) => this.#isDue(pair, now));
   }
 
   /** In the past as long as a pair has not had its copy. */
   pollTimeout(pairs: readonly Pair[]): Instant | undefined {
     if (this.#initiation === undefined) return undefined;
     let first: Instant | undefined;
-    for (const { key } of carriers(pairs)) {
+    for (const { key } of pairs) {
       if (!this.#sent.has(key)) return this.#startedAt;
       first = earliest(first, this.#ladders.get(key)?.nextAt);
     }
@@ -70,9 +70,4 @@ export class FanOut {
     this.#sent.add(key);
     return true;
   }
-}
-
-function carriers(pairs: readonly Pair[]): readonly Pair[] {
-  const relayed = pairs.filter(({ isRelayed }) => isRelayed);
-  return relayed.length > 0 ? relayed : pairs;
 }

@@ -127,11 +127,6 @@ export class Pair {
     return this.nextProbeAt !== undefined && this.probesSent < PROBE_BUDGET;
   }
 
-  /** A relay stands at either end. */
-  get isRelayed(): boolean {
-    return this.localKind === 'relayed' || this.remoteKind === 'relayed';
-  }
-
   /** Nothing was ever sent for it. */
   get isUntouched(): boolean {
     return this.#nextSequence === 0;
