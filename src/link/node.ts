@@ -189,7 +189,8 @@ export class Node {
     const candidate = connection.addRemoteCandidate(text, now);
     if (candidate === undefined) return void this.drops.add('malformed-candidate');
     const relay = connection.relay && this.#relays.get(connection.relay);
-    if (relay && candidate.kind !== 'host') this.#relays.bindChannel(relay, candidate.address, now);
+    const isUsed = candidate.kind !== 'host' && candidate.isIgnored !== true;
+    if (relay && isUsed) this.#relays.bindChannel(relay, candidate.address, now);
     this.#outlet.drain(connection, now);
   }
 

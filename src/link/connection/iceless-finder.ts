@@ -74,10 +74,10 @@ export class IcelessFinder implements PathFinder {
   addRemote(text: string, now: Instant): RemoteCandidate | undefined {
     const candidate = this.#parse(text);
     if (candidate === undefined) return undefined;
-    this.#agent.addRemote(candidate, 'signalled', now);
+    const isIgnored = !this.#agent.addRemote(candidate, 'signalled', now);
     this.#agent.addGuesses(now);
     this.#agent.handleTimeout(now);
-    return candidate;
+    return { ...candidate, isIgnored };
   }
 
   removeRemote(text: string, now: Instant): boolean {

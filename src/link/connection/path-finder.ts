@@ -36,6 +36,8 @@ export interface OwnCandidate {
 export interface RemoteCandidate {
   readonly kind: CandidateKind;
   readonly address: Endpoint;
+  /** It was known, or is one too many: nothing follows from it. */
+  readonly isIgnored?: boolean;
 }
 
 export interface FinderTransmit {

@@ -60,4 +60,4 @@ export interface PathAgentSnapshot {
 
 export type PathDropReason =
   /** A handshake message that was accepted before. */
-  'repeated-handshake' | 'too-many-probes' | 'unexpected-reply';
+  'repeated-handshake' | 'too-many-candidates' | 'too-many-probes' | 'unexpected-reply';

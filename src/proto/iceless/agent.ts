@@ -18,6 +18,7 @@ import {
 } from '../../wire/iceless/candidate.ts';
 import { type Probe, writeProbe } from '../../wire/iceless/probe.ts';
 import type {
+  DescribedEnds,
   Ends,
   PathAgentSnapshot,
   PathDropReason,
@@ -363,7 +364,8 @@ export class PathAgent {
     this.#adopt(this.#remotes.see(remote, this.#primary.pair?.remote, this.#now));
   }
 
-  #adopt({ added, hasEvicted }: RemoteAddition): void {
+  #adopt({ added, hasEvicted, isRefused = false }: RemoteAddition): void {
+    if (isRefused) this.drops.add('too-many-candidates');
     if (hasEvicted) this.#prune();
     if (added) this.#pair(this.#locals.values(), [added]);
   }
@@ -371,16 +373,14 @@ export class PathAgent {
   /** A new pair is a new chance: all others are asked, too, the primary among them. */
   #pair(locals: Iterable<PathCandidate>, remotes: readonly PathCandidate[]): void {
     const { pair: primary } = this.#primary;
-    const before = primary && { local: primary.localKind, remote: primary.remoteKind };
+    const before = primary && describePair(primary);
     let hasNew = false;
     for (const local of locals) {
       for (const remote of remotes) {
         if (this.#pairs.put(local, remote)) hasNew = true;
       }
     }
-    const isRenamed =
-      before?.local !== primary?.localKind || before?.remote !== primary?.remoteKind;
-    if (primary && isRenamed) this.#describePrimary(primary);
+    this.#describeChanged(before);
     if (!hasNew || !this.#isProbing) return;
     // A primary in doubt is being asked already: its answer must count.
     const asked = this.#primary.isInDoubt ? undefined : primary;
@@ -390,13 +390,18 @@ export class PathAgent {
 
   /** After candidates were removed. */
   #prune(): void {
-    this.#pairs.prune(this.#locals.values(), this.#remotes.all);
     const { pair } = this.#primary;
+    const before = pair && describePair(pair);
+    this.#pairs.prune(this.#locals.values(), this.#remotes.all);
     if (pair && !this.#pairs.has(pair)) this.#clearAndReprobe();
-    else if (pair) this.#describePrimary(pair);
+    else this.#describeChanged(before);
   }
 
-  #describePrimary(pair: Pair): void {
+  /** The same two addresses are called otherwise now. */
+  #describeChanged(before: DescribedEnds | undefined): void {
+    const { pair } = this.#primary;
+    if (before === undefined || pair === undefined) return;
+    if (before.localKind === pair.localKind && before.remoteKind === pair.remoteKind) return;
     this.#events.push({ kind: 'primary-described', ...describePair(pair) });
   }
 

@@ -2,7 +2,7 @@
 // from. Each kind has few places, so that no peer and nobody who replays its packets can make the table grow.
 //
 // Deviates from iceless 3.5: an address that was only seen never displaces a signalled one, and is forgotten when no probe to it is
-// answered for a while (iceless 13).
+// answered for a while (iceless 13). New addresses have a budget over time, because each may cost a channel of our relay for ten minutes.
 
 import { type Endpoint, endpoint, familyOf } from '../../base/address.ts';
 import { earliest, type Instant, later } from '../../base/time.ts';
@@ -18,6 +18,9 @@ const MAX_GUESSES_PER_CALL = 2;
 
 /** Twelve probes take 9 s; then it has had its chance. */
 const SEEN_LIFETIME_MS = 15_000;
+/** All kinds full, twice over: a peer that changes networks has a handful of new ones each time. */
+const NEW_AT_ONCE = 40;
+const NEW_EVERY_MS = 10_000;
 
 export type RemoteOrigin = 'signalled' | 'guessed' | 'seen';
 
@@ -31,12 +34,17 @@ export interface RemoteAddition {
   /** Nothing if it was known. */
   readonly added: PathCandidate | undefined;
   readonly hasEvicted: boolean;
+  /** It is new and one too many for now. */
+  readonly isRefused?: boolean;
 }
 
 const UNCHANGED: RemoteAddition = { added: undefined, hasEvicted: false };
+const REFUSED: RemoteAddition = { ...UNCHANGED, isRefused: true };
 
 export class Remotes {
   readonly #entries = new Map<string, Remote>();
+  #budget = NEW_AT_ONCE;
+  #budgetAt: Instant | undefined;
 
   /** `spared` is in use and stays if anything else can go. */
   add(
@@ -57,6 +65,7 @@ export class Remotes {
     }
     const twin = this.#findTwin(candidate.address);
     if (twin !== undefined && origin !== 'signalled') return UNCHANGED;
+    if (!this.#mayTakeNew(now)) return REFUSED;
     if (twin !== undefined && twin.origin !== 'signalled') {
       this.#entries.delete(pathCandidateKey(twin.candidate));
     }
@@ -131,6 +140,16 @@ export class Remotes {
 
   snapshot(): readonly { readonly candidate: PathCandidate; readonly origin: RemoteOrigin }[] {
     return [...this.#entries.values()].map(({ candidate, origin }) => ({ candidate, origin }));
+  }
+
+  #mayTakeNew(now: Instant): boolean {
+    this.#budgetAt ??= now;
+    const earned = Math.floor((now - this.#budgetAt) / NEW_EVERY_MS);
+    this.#budget = Math.min(NEW_AT_ONCE, this.#budget + earned);
+    this.#budgetAt = later(this.#budgetAt, earned * NEW_EVERY_MS);
+    if (this.#budget === 0) return false;
+    this.#budget -= 1;
+    return true;
   }
 
   /** Insertion order is age. */
