@@ -82,15 +82,38 @@ static void add_ecn(struct msghdr *message, int family, const struct route *rout
     memcpy(add_control(message, IPPROTO_IPV6, IPV6_TCLASS, sizeof value), &value, sizeof value);
 }
 
-// A pending error of the socket (from an earlier datagram) fails a send that has nothing to do with it: try once more.
-static ssize_t send_once_or_twice(struct udp_socket *udp, const struct msghdr *message) {
-  ssize_t sent = sendmsg(udp->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (sent >= 0) return sent;
-  if (errno == ENETUNREACH || errno == EHOSTUNREACH || errno == ECONNREFUSED || errno == ENETDOWN || errno == EINTR) {
+static bool is_unreachable(int error) {
+  return error == ENETUNREACH || error == EHOSTUNREACH || error == ECONNREFUSED || error == ENETDOWN;
+}
+
+// Until the kernel has looked at the datagram: a signal says nothing about it.
+static ssize_t send_now(struct udp_socket *udp, const struct msghdr *message) {
+  for (;;) {
+    ssize_t sent = sendmsg(udp->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0) return sent;
+    if (errno != EINTR) return -errno;
     count(UDP_SEND_RETRIED, 1);
-    sent = sendmsg(udp->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
-  return sent < 0 ? -errno : sent;
+}
+
+// A pending error of the socket (from an earlier datagram) fails a send that has nothing to do with it, and a shortage of
+// memory passes: try once more.
+static ssize_t send_once_or_twice(struct udp_socket *udp, const struct msghdr *message) {
+  ssize_t sent = send_now(udp, message);
+  if (sent >= 0 || !(is_unreachable((int)-sent) || sent == -ENOBUFS || sent == -ENOMEM)) return sent;
+  count(UDP_SEND_RETRIED, 1);
+  return send_now(udp, message);
+}
+
+static void count_failure(ssize_t error, double datagrams) {
+  if (error == -EMSGSIZE)
+    count(UDP_SEND_TOO_BIG, datagrams);
+  else if (is_unreachable((int)-error))
+    count(UDP_SEND_UNREACHABLE, datagrams);
+  else if (error == -ENOBUFS || error == -ENOMEM)
+    count(UDP_SEND_NO_BUFFERS, datagrams);
+  else
+    count(UDP_SEND_ERRORS, datagrams);
 }
 
 static void prepare(struct msghdr *message, uint8_t *control, const struct udp_socket *udp, const struct route *route) {
@@ -122,7 +145,7 @@ static size_t take_parts(struct iovec **parts, size_t *part_count, size_t length
   return count;
 }
 
-// Returns the bytes that are done with; adds the datagrams that the kernel took to `accepted`.
+// Returns the bytes that are done with; adds the datagrams of full size that the kernel took to `accepted`.
 static ssize_t send_separately(struct udp_socket *udp, const struct route *route, struct iovec *parts,
                                size_t part_count, size_t length, size_t segment, size_t *accepted) {
   _Alignas(struct cmsghdr) uint8_t control[CONTROL_SPACE];
@@ -137,11 +160,11 @@ static ssize_t send_separately(struct udp_socket *udp, const struct route *route
     ssize_t sent = send_once_or_twice(udp, &message);
     if (sent == -EAGAIN) return done > 0 ? (ssize_t)done : -EAGAIN;
     if (sent >= 0) {
-      (*accepted)++;
+      if (size == segment) (*accepted)++;
       count(UDP_SENT, 1);
       count(UDP_SENT_BYTES, (double)sent);
     } else {
-      count(UDP_SEND_ERRORS, 1);
+      count_failure(sent, 1);
     }
     done += size;
   }
@@ -162,9 +185,10 @@ ssize_t udp_send(struct udp_socket *udp, const struct route *route, struct iovec
   memcpy(add_control(&message, SOL_UDP, UDP_SEGMENT, sizeof size), &size, sizeof size);
   ssize_t sent = send_once_or_twice(udp, &message);
   if (sent == -EAGAIN) return sent;
-  if (sent == -EIO || sent == -EINVAL) {
-    // Perhaps there is no segmentation on this path (operations 9.1): again, datagram by datagram. Where that works,
-    // segmentation is off for this socket; where it does not, something else is wrong (a source address that is gone).
+  if (sent == -EIO || sent == -EINVAL || sent == -EMSGSIZE) {
+    // Perhaps there is no segmentation on this path (operations 9.1): again, datagram by datagram. Where those of full size
+    // pass, segmentation is off for this socket; where they do not, something else is wrong: a source address that is gone,
+    // or they are too big for the interface (the kernel says EINVAL then), and only a shorter last one passes.
     ssize_t done = send_separately(udp, route, parts, part_count, length, segment, &accepted);
     if (accepted > 0) {
       udp->can_segment = false;
@@ -172,8 +196,10 @@ ssize_t udp_send(struct udp_socket *udp, const struct route *route, struct iovec
     }
     return done;
   }
-  count(sent < 0 ? UDP_SEND_ERRORS : UDP_SENT, (double)((length + segment - 1) / segment));
+  double datagrams = (double)((length + segment - 1) / segment);
+  if (sent < 0) count_failure(sent, datagrams);
   if (sent > 0) {
+    count(UDP_SENT, datagrams);
     count(UDP_SENT_BYTES, (double)sent);
     count(UDP_SENT_RUNS, 1);
   }

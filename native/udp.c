@@ -25,7 +25,7 @@
 #define IPV6_PREFER_SRC_PUBLIC 2
 #endif
 
-enum { SMALLEST_BUFFER = 65536 };
+enum { SMALLEST_BUFFER = 65536, RECEIVE_TRIES = 3 };
 
 static int set(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
 
@@ -173,11 +173,15 @@ int32_t udp_receive(struct udp_socket *udp, struct receive_batch *batch) {
                                           .msg_control = control[i],
                                           .msg_controllen = sizeof control[i]};
   }
-  int received = recvmmsg(udp->fd, messages, (unsigned)slots, MSG_DONTWAIT, NULL);
-  if (received < 0) {
-    if (errno != EAGAIN && errno != EINTR) count(UDP_RECEIVE_ERRORS, 1);
-    return -errno;
+  // A pending error of the socket is told once, instead of the datagrams behind it: they are asked for again.
+  int received = -1;
+  for (int tries = 0; received < 0 && tries < RECEIVE_TRIES; tries++) {
+    received = recvmmsg(udp->fd, messages, (unsigned)slots, MSG_DONTWAIT, NULL);
+    if (received >= 0) break;
+    if (errno == EAGAIN) return -EAGAIN;
+    if (errno != EINTR) count(UDP_RECEIVE_ERRORS, 1);
   }
+  if (received < 0) return -errno;
   int32_t runs = 0;
   for (int i = 0; i < received; i++) {
     size_t length = messages[i].msg_len;

@@ -27,6 +27,7 @@ describe('settings of the gateway', () => {
       manageFirewall: true,
       iceless: true,
       specialNetworks: [],
+      neverProbed: [],
       tunMtu: 1_280,
       relayStreams: {
         ways: [

@@ -32,6 +32,8 @@ export interface GatewayConfig {
   readonly skipPrivilegeCheck: boolean;
   /** Special networks that names and Internet resources may lead to. */
   readonly specialNetworks: readonly IpNetwork[];
+  /** Networks that no peer is looked for in. */
+  readonly neverProbed: readonly IpNetwork[];
   readonly increaseBuffers: boolean;
   readonly manageFirewall: boolean;
   readonly tunMtu: number;
@@ -53,6 +55,7 @@ type Switches =
 interface Flags extends ComponentFlags, RelayStreamFlags {
   readonly healthCheckAddr: Endpoint;
   readonly specialNetworks: readonly IpNetwork[];
+  readonly neverProbe: readonly IpNetwork[];
   readonly check: boolean;
   readonly tunMtu: number;
 }
@@ -71,6 +74,13 @@ export function addGatewayOptions(command: Command): () => GatewayConfig {
       'special networks (private, link-local, documentation) that names and Internet resources may lead to here',
     )
       .env('FIREZONE_SPECIAL_NETWORKS')
+      .default([], 'none')
+      .argParser(parseNetworks),
+    new Option(
+      '--never-probe <networks>',
+      'networks that clients are never looked for in directly, whatever addresses they announce',
+    )
+      .env('FIREZONE_NEVER_PROBE')
       .default([], 'none')
       .argParser(parseNetworks),
     tunMtuOption(),
@@ -141,6 +151,7 @@ function readConfig(command: Command): Omit<GatewayConfig, Switches> {
     maxPartitionMs: flags.maxPartitionTime,
     skipPrivilegeCheck: !flags.check,
     specialNetworks: flags.specialNetworks,
+    neverProbed: flags.neverProbe,
     tunMtu: flags.tunMtu,
     relayStreams: relayStreamConfig(flags),
   };

@@ -116,7 +116,12 @@ export class GatewayProcess {
       onFailed: onFatal,
     });
     this.#node = new Node(
-      { role: 'gateway', allowNoRelays: true, streamWays: config.relayStreams.ways },
+      {
+        role: 'gateway',
+        allowNoRelays: true,
+        neverProbed: config.neverProbed,
+        streamWays: config.relayStreams.ways,
+      },
       { crypto, random, aead, wallClock, log },
       now,
     );

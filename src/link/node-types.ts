@@ -1,5 +1,6 @@
 // What goes into and comes out of a node (`node.ts`).
 
+import type { IpNetwork } from '../base/address.ts';
 import type { TransportAead } from '../base/batch.ts';
 import type { CryptoProvider } from '../base/crypto.ts';
 import type { PeerId } from '../base/ids.ts';
@@ -21,6 +22,8 @@ export interface NodeConfig {
   readonly role: LinkRole;
   /** Connect without any relay where our own addresses are known (connectivity 14.19). */
   readonly allowNoRelays?: boolean;
+  /** Networks where peers say they are but are never looked for: hosting companies take checks for a scan. */
+  readonly neverProbed?: readonly IpNetwork[];
   /** Accept candidates of peers on this very machine. */
   readonly allowLoopback?: boolean;
   /** What to try towards relays where UDP is blocked; nothing if absent. */
@@ -45,7 +48,11 @@ export type NodeEvent =
   | CandidateEvent
   /** Once: a handshake is complete and a path is nominated. */
   | { readonly kind: 'connection-established'; readonly peer: PeerId }
-  | { readonly kind: 'connection-failed'; readonly peer: PeerId; readonly reason: FailureReason }
+  | {
+      readonly kind: 'connection-failed';
+      readonly peer: PeerId;
+      readonly reason: FailureReason | 'no-answer';
+    }
   /** By us: a goodbye was sent, or the node was reset. */
   | { readonly kind: 'connection-closed'; readonly peer: PeerId }
   | { readonly kind: 'path-changed'; readonly peer: PeerId; readonly path: Path }

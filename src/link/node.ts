@@ -13,8 +13,9 @@ import { at } from '../base/bytes.ts';
 import { Counters } from '../base/counters.ts';
 import { assert } from '../base/errors.ts';
 import type { PeerId, RelayId } from '../base/ids.ts';
-import { earliest, type Instant } from '../base/time.ts';
+import { earliest, type Instant, later } from '../base/time.ts';
 import type { Ecn, Transmit } from '../base/transmit.ts';
+import type { IceCredentials } from '../proto/ice/binding-messages.ts';
 import { CheckPacer } from '../proto/ice/check-pacer.ts';
 import type { StreamCommand, StreamEvent } from '../proto/turn/stream-dialer.ts';
 import { PROBE_LENGTH } from '../wire/iceless/probe.ts';
@@ -46,6 +47,7 @@ import type {
   SendOutcome,
   UpsertOutcome,
 } from './node-types.ts';
+import { createCredentials, type Offer, Offers } from './offers.ts';
 import { Outlet } from './outbound/outlet.ts';
 import { Signalling } from './outbound/signalling.ts';
 import { Registry } from './registry.ts';
@@ -73,6 +75,7 @@ export class Node {
   readonly #signals = new Signalling();
   readonly #pacer = new CheckPacer();
   readonly #gathering: Gathering;
+  readonly #offers: Offers;
   #identity: Identity;
   #packets: InnerPacket[] = [];
   #now: Instant;
@@ -88,7 +91,8 @@ export class Node {
       streamWays: config.streamWays ?? [],
     });
     this.#registry = new Registry(deps.crypto, deps.aead.capacity);
-    this.#outlet = new Outlet(deps.aead, this.#registry, this.#relays);
+    this.#outlet = new Outlet(deps.aead, this.#registry, this.#relays, config.neverProbed);
+    this.#offers = new Offers(deps.crypto);
     this.#identity = createIdentity(deps.crypto, now);
     this.#gathering = new Gathering({
       random: deps.random,
@@ -160,6 +164,7 @@ export class Node {
       this.#removeIfFailed(connection, now);
     }
     this.#registry.handleTimeout(now);
+    this.#failOffers(now);
   }
 
   /** connectivity 4.3. The relay is sampled before anything is changed. */
@@ -181,11 +186,54 @@ export class Node {
     return existing ? 'replaced' : 'created';
   }
 
+  /** A client's side of connectivity 4.2. The terms of an existing connection to that peer are gone with it. */
+  createOffer(id: PeerId, now: Instant): Offer | 'no-relays' {
+    this.#advance(now);
+    const isPossible = this.#relays.sample(this.#deps.random) !== undefined;
+    if (!isPossible && !this.#canDoWithoutRelay()) return 'no-relays';
+    this.removeConnection(id, now);
+    return this.#offers.create(id, now);
+  }
+
+  /** `unknown-offer`: nobody waits for it (any more); the answer is ignored (connectivity 11.22). */
+  acceptAnswer(
+    id: PeerId,
+    remotePublicKey: Uint8Array,
+    remoteCredentials: IceCredentials,
+    now: Instant,
+  ): UpsertOutcome | 'unknown-offer' {
+    const offer = this.#offers.take(id);
+    if (offer === undefined) return 'unknown-offer';
+    const { presharedKey, credentials: localCredentials, candidates } = offer;
+    const outcome = this.upsertConnection(
+      { id, remotePublicKey, presharedKey, localCredentials, remoteCredentials },
+      now,
+    );
+    for (const text of candidates) this.addRemoteCandidate(id, text, now);
+    return outcome;
+  }
+
+  /** A gateway's side: an existing connection is never reused. The credentials are our answer, to be sent before any candidate. */
+  acceptOffer(
+    id: PeerId,
+    remotePublicKey: Uint8Array,
+    { presharedKey, credentials }: Offer,
+    now: Instant,
+  ): IceCredentials | 'no-relays' {
+    const localCredentials = createCredentials(this.#deps.crypto);
+    const terms = { id, remotePublicKey, presharedKey, localCredentials };
+    const outcome = this.upsertConnection({ ...terms, remoteCredentials: credentials }, now);
+    return outcome === 'no-relays' ? outcome : localCredentials;
+  }
+
   /** A candidate string that the peer signalled (connectivity 5.7, node level). */
   addRemoteCandidate(id: PeerId, text: string, now: Instant): void {
     this.#advance(now);
     const connection = this.#registry.get(id);
-    if (connection === undefined) return void this.drops.add('candidate-for-unknown-peer');
+    if (connection === undefined) {
+      if (!this.#offers.holdCandidate(id, text)) this.drops.add('candidate-for-unknown-peer');
+      return;
+    }
     const candidate = connection.addRemoteCandidate(text, now);
     if (candidate === undefined) return void this.drops.add('malformed-candidate');
     const relay = connection.relay && this.#relays.get(connection.relay);
@@ -269,6 +317,7 @@ export class Node {
     this.#packets = [];
     const connections = this.#registry.all();
     const canMove = connections.length > 0 && connections.every(({ isIceless }) => isIceless);
+    this.#failOffers(later(now, Number.POSITIVE_INFINITY));
     if (!canMove) this.#replaceIdentity(connections, now);
     else for (const connection of connections) connection.moveAway(now);
     this.#gathering.startOver();
@@ -323,7 +372,11 @@ export class Node {
       !this.#signals.isEmpty ||
       this.#packets.length > 0;
     if (isQueued) return this.#now;
-    return earliest(this.#relays.pollTimeout(), this.#registry.pollTimeout());
+    return earliest(
+      this.#relays.pollTimeout(),
+      this.#registry.pollTimeout(),
+      this.#offers.pollTimeout(),
+    );
   }
 
   get publicKey(): Uint8Array {
@@ -347,7 +400,7 @@ export class Node {
     return {
       connections: this.#registry.all().map((connection) => connection.snapshot()),
       relays: this.#relays.snapshot(),
-      tables: this.#registry.snapshot(),
+      tables: { ...this.#registry.snapshot(), offers: this.#offers.count },
       drops: this.drops.snapshot(),
       notSent: this.#outlet.drops,
       handshakes: this.#identity.gate.counters.snapshot(),
@@ -453,6 +506,12 @@ export class Node {
     );
     this.#registry.add(connection);
     this.#gathering.seed(connection, now);
+  }
+
+  #failOffers(until: Instant): void {
+    for (const peer of this.#offers.takeExpired(until)) {
+      this.#outlet.report({ kind: 'connection-failed', peer, reason: 'no-answer' });
+    }
   }
 
   #removeIfFailed(connection: Connection, now: Instant): void {

@@ -96,6 +96,7 @@ export class LinkPeer implements Participant {
       {
         role,
         allowNoRelays: options.allowNoRelays ?? false,
+        neverProbed: options.neverProbed ?? [],
         streamWays: options.streamWays ?? [],
       },
       {

@@ -25,6 +25,7 @@ import {
 import { relayPassword } from '../../src/proto/turn/server/credentials.ts';
 import { createForwardBatch, FORWARD } from '../../src/proto/turn/server/forwarding.ts';
 import { TurnServer } from '../../src/proto/turn/server/server.ts';
+import { STUN_METHOD, writeStun } from '../../src/wire/stun/message.ts';
 import { writeChannelData } from '../../src/wire/turn/channel-data.ts';
 import type { Participant } from './link-world.ts';
 import { type Datagram, type DatagramNetwork, ep } from './virtual-network.ts';
@@ -42,6 +43,8 @@ export class RelayMachine implements Participant, StreamServer {
   readonly streamPorts: Set<number> = new Set();
   /** Ends a connection as soon as it is open. */
   refusesStreams = false;
+  /** Permissions are for all ports of an address, as with a standard server (RFC 8656 §9); for one client. */
+  isStandard = false;
   /** Payloads it forwarded to peers and to clients. */
   forwardedCount = 0;
   readonly #network: DatagramNetwork;
@@ -50,6 +53,7 @@ export class RelayMachine implements Participant, StreamServer {
   readonly #wires = new Map<string, StreamWire>();
   readonly #batch = createReceiveBatch(65_536, 1, 1);
   readonly #out = createForwardBatch(64);
+  #client: Endpoint | undefined;
 
   constructor(network: DatagramNetwork, listen: string, listenAlso?: string) {
     this.#network = network;
@@ -193,10 +197,27 @@ export class RelayMachine implements Participant, StreamServer {
     runs[RUN.localPort] = destination.port;
     this.#batch.runCount = 1;
     this.server.handleRuns(this.#batch, socket, this.#out, now);
+    if (destination.key === this.listen.key) this.#client = source;
+    else if (this.#out.count === 0 && this.isStandard) this.#indicate(source, payload);
     for (let row = 0; row < this.#out.count * FORWARD.stride; row += FORWARD.stride) {
       this.#forward(row, payload);
     }
     this.drain(now);
+  }
+
+  #indicate(peer: Endpoint, data: Uint8Array): void {
+    if (this.#client === undefined) return;
+    const message = {
+      method: STUN_METHOD.data,
+      class: 'indication' as const,
+      transactionId: this.#crypto.randomBytes(12),
+      attributes: [
+        { kind: 'xor-peer-address' as const, value: peer },
+        { kind: 'data' as const, value: data },
+      ],
+    };
+    const payload = writeStun(message, this.#crypto);
+    this.#network.send({ source: this.listen, destination: this.#client, payload });
   }
 
   #forward(row: number, datagram: Uint8Array): void {

@@ -87,7 +87,7 @@ export class Connection implements Addressee {
     this.remotePublicKey = config.remotePublicKey;
     this.username = `${config.localCredentials.ufrag}:${config.remoteCredentials.ufrag}`;
     this.relay = config.relay;
-    this.#config = config;
+    this.#config = { ...config, presharedKey: config.presharedKey.slice() };
     this.#log = deps.log.child('link.connection', { peer: config.id, index: config.index });
     this.#createdAt = now;
     this.#now = now;
@@ -97,7 +97,7 @@ export class Connection implements Addressee {
       ? new IcelessFinder(config, now)
       : new IceFinder(config, { ...deps, log: this.#log }, now);
     this.#tunnel = new Tunnel(
-      { ...tunnelTimingOf(useIceless), ...config, connectionIndex: config.index },
+      { ...tunnelTimingOf(useIceless), ...this.#config, connectionIndex: config.index },
       { ...deps, log: this.#log },
       now,
     );
@@ -141,7 +141,15 @@ export class Connection implements Addressee {
 
   handleCookieReply(datagram: Datagram, now: Instant): TunnelDropReason | undefined {
     this.#advance(now);
-    return this.#finish(this.#tunnel.handleCookieReply(datagram.bytes, now), datagram);
+    const outcome = this.#tunnel.handleCookieReply(datagram.bytes, now);
+    const again = outcome.kind === 'accepted' ? this.#tunnel.restampInitiation(now) : undefined;
+    if (again !== undefined) {
+      this.#finder.takeInitiation(again, now);
+      // The cookie is bound to the address that the peer saw on this way.
+      const { from, local } = datagram;
+      this.#outgoing.push({ local, remote: from, payload: again, ecn: 0, isRelayed: false });
+    }
+    return this.#finish(outcome, datagram);
   }
 
   /** One data message of the cold path: its packet, `undefined` for a keepalive, or why it was dropped. */
@@ -182,8 +190,8 @@ export class Connection implements Addressee {
     this.#advance(now);
     this.#life.noteHeard(now);
     const { path } = this.#life;
-    if (path === undefined) return;
-    if (path.remote.key === from.key && path.local.key === local.key) return;
+    if (path === undefined && this.#finder.startsWithHandshake) return;
+    if (path?.remote.key === from.key && path.local.key === local.key) return;
     this.#finder.handleAuthentic({ from, local }, now);
   }
 
@@ -302,6 +310,7 @@ export class Connection implements Addressee {
   /** Wipes all keys. Nothing is called afterwards. */
   close(): void {
     this.#tunnel.close();
+    this.#config.presharedKey.fill(0);
   }
 
   pollEvent(): ConnectionEvent | undefined {
@@ -417,6 +426,8 @@ export class Connection implements Addressee {
     for (const datagram of waiting) this.#send(datagram, 0);
     this.#announce();
     this.#startProactiveHandshake();
+    // The nominating check goes before the first data: an official gateway refuses to send until it has come.
+    this.#finder.handleTimeout(this.#now);
   }
 
   #handleTunnelEvents(): void {
@@ -494,7 +505,8 @@ export class Connection implements Addressee {
     if (outcome.kind === 'reply') {
       const payload = outcome.datagram;
       this.#outgoing.push({ local, remote: from, payload, ecn: 0, isRelayed: false });
-      this.handleAuthentic({ from, local }, this.#now);
+      // Before there is a path, a handshake says nothing about it: it went with checks everywhere.
+      if (this.path !== undefined) this.handleAuthentic({ from, local }, this.#now);
     }
     this.#settle();
     return outcome.kind === 'dropped' ? outcome.reason : undefined;

@@ -2,13 +2,15 @@
 
 import { describe, expect, test } from 'vitest';
 import { udpPacket } from '../../../test/support/inner-packets.ts';
-import { directWorld, GATEWAY } from '../../../test/support/link-world.ts';
+import { CLIENT, directWorld, GATEWAY } from '../../../test/support/link-world.ts';
 import { ep, PORT_RESTRICTED, VirtualNetwork } from '../../../test/support/virtual-network.ts';
+import { toHex } from '../../base/bytes.ts';
 import { SeededRandom } from '../../base/random.ts';
 import { instant } from '../../base/time.ts';
 import { HandshakeCopies } from './handshake-copies.ts';
 
 const INITIATION = new Uint8Array(148).fill(1);
+const PACKET = udpPacket('100.64.0.1', '10.0.0.5', 'hello');
 const A = { local: ep('10.0.0.2:52625'), remote: ep('198.51.100.20:52625') };
 const B = { local: ep('10.0.0.2:52625'), remote: ep('198.51.100.20:40001') };
 
@@ -91,6 +93,21 @@ describe('a set-up', () => {
     expect(world.client.timeOf('connection-established')).toBe(world.signallingMs + 20);
   });
 
+  test('the nominating check is sent before the first data, and where it is lost the data says the same', () => {
+    const world = directWorld();
+    const { client, gateway, network } = world;
+    const isNominating = (payload: Uint8Array): boolean => toHex(payload).includes('00250000');
+    network.isDelivered = ({ payload }) => !isNominating(payload);
+    world.authorize();
+    world.runUntil(() => client.kinds().includes('connection-established'), 2_000);
+    expect(network.sent.some(({ payload }) => isNominating(payload))).toBe(true);
+    client.send(GATEWAY, PACKET);
+    world.runUntil(() => gateway.packets.length > 0, 1_000);
+    expect(gateway.send(CLIENT, PACKET)).toBe('bulk');
+    world.run(50);
+    expect(client.packets).toHaveLength(1);
+  });
+
   test.each([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])(
     'does not wait five seconds where a quarter of all datagrams is lost (seed %d)',
     (seed) => {
@@ -101,7 +118,7 @@ describe('a set-up', () => {
       const isReady = (): boolean => world.client.kinds().includes('connection-established');
       expect(world.runUntil(isReady, 3_500)).toBe(true);
       world.network.isDelivered = () => true;
-      world.client.send(GATEWAY, udpPacket('100.64.0.1', '10.0.0.5', 'hello'));
+      world.client.send(GATEWAY, PACKET);
       world.run(100);
       expect(world.gateway.packets).toHaveLength(1);
     },

@@ -2,10 +2,11 @@
 // through a relay to what is inside, to a connection's agent, or to its tunnel. It looks things up and changes nothing but the limits in front
 // of the handshakes.
 //
-//   relay socket?  STUN ─▶ allocation       ChannelData ─▶ unwrap, then go on with the payload
+//   relay socket?  STUN ─▶ allocation       ChannelData, Data indication ─▶ unwrap, then go on with the payload
 //   STUN?          request ─▶ user name     response ─▶ transaction id
 //   WireGuard?     1, 2 ─▶ gate first       1 ─▶ static key       2, 3, 4 ─▶ receiver index >> 8
 
+import { familyOf } from '../../base/address.ts';
 import { at, toHex } from '../../base/bytes.ts';
 import type { CryptoProvider } from '../../base/crypto.ts';
 import type { Instant } from '../../base/time.ts';
@@ -17,6 +18,7 @@ import {
   findAttribute,
   isStun,
   parseStun,
+  STUN_HEADER_LENGTH,
   STUN_METHOD,
   type StunMessage,
   transactionKey,
@@ -49,6 +51,7 @@ export type ArrivalDropReason =
   | 'not-ours'
   | 'left-relay'
   | 'unknown-channel'
+  | 'malformed-indication'
   | 'not-binding'
   | 'unknown-username'
   | 'unknown-transaction'
@@ -115,6 +118,10 @@ export class Dispatcher {
     if (relay === undefined) {
       if (relays.isLeft(from)) return dropped('left-relay');
       return this.#findPeer(datagram, identity, now);
+    }
+    if (isDataIndication(bytes)) {
+      const data = unwrapIndication(relay, bytes);
+      return data ? this.#findPeer(data, identity, now) : dropped('malformed-indication');
     }
     if (!isChannelData) return { kind: 'relay', relay };
     const inner = unwrap(relay, bytes);
@@ -206,6 +213,23 @@ function unwrap(relay: Relay, bytes: Uint8Array): Datagram | undefined {
   const data = parseChannelData(bytes);
   const ends = data && relay.allocation.handleChannelData(data.channel);
   return ends && { bytes: data.payload, from: ends.peer, local: ends.relayed };
+}
+
+/** RFC 8656 §11.4: method 0x007, class indication. */
+function isDataIndication(bytes: Uint8Array): boolean {
+  return bytes.length >= STUN_HEADER_LENGTH && at(bytes, 0) === 0x00 && at(bytes, 1) === 0x17;
+}
+
+/**
+ * A standard relay passes on what comes from any port of a peer's address: behind a NAT that maps each destination to another port, a
+ * peer's check is only seen here. What it is worth is judged like everything else; the answer to a good check binds a channel.
+ */
+function unwrapIndication(relay: Relay, bytes: Uint8Array): Datagram | undefined {
+  const message = parseStun(bytes);
+  const peer = message && findAttribute(message, 'xor-peer-address');
+  const data = message && findAttribute(message, 'data');
+  const local = peer && relay.allocation.relayedAddress(familyOf(peer.address));
+  return peer && data?.length && local ? { bytes: data, from: peer, local } : undefined;
 }
 
 function dropped(reason: ArrivalDropReason): Arrival {

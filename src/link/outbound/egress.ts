@@ -2,6 +2,7 @@
 // address (connectivity 5.15, 8.1, 8.2). The relay is the one of that address, not the one the connection prefers for new
 // candidates (connectivity 14.9).
 
+import { type Endpoint, type IpNetwork, networkContains } from '../../base/address.ts';
 import { Counters } from '../../base/counters.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
@@ -10,15 +11,18 @@ import type { Outgoing } from '../connection/connection-types.ts';
 import type { Relays } from '../relays/relays.ts';
 import type { Path, Route } from './path.ts';
 
-export type EgressDropReason = 'no-relay' | 'no-channel';
+export type EgressDropReason = 'no-relay' | 'no-channel' | 'never-probed';
 
 export class Egress {
   readonly drops: Counters<EgressDropReason> = new Counters();
   readonly #relays: Relays;
+  /** Where no datagram to a peer may go directly. */
+  readonly #neverProbed: readonly IpNetwork[];
   #transmits: Transmit[] = [];
 
-  constructor(relays: Relays) {
+  constructor(relays: Relays, neverProbed: readonly IpNetwork[] = []) {
     this.#relays = relays;
+    this.#neverProbed = neverProbed;
   }
 
   send(out: Outgoing, now: Instant): EgressDropReason | undefined {
@@ -26,6 +30,7 @@ export class Egress {
     const relay = this.#relays.findByRelayed(local);
     if (relay === undefined) {
       if (out.isRelayed) return this.#drop('no-relay');
+      if (this.#isNeverProbed(remote)) return this.#drop('never-probed');
       this.#transmits.push({ source: local, destination: remote, payload, ecn });
       return undefined;
     }
@@ -43,7 +48,7 @@ export class Egress {
     const { local, remote } = path;
     const relay = this.#relays.findByRelayed(local);
     if (relay === undefined) {
-      if (path.localKind === 'relayed') return undefined;
+      if (path.localKind === 'relayed' || this.#isNeverProbed(remote)) return undefined;
       return { kind: 'direct', source: local, destination: remote };
     }
     const { allocation } = relay;
@@ -66,6 +71,10 @@ export class Egress {
 
   get isEmpty(): boolean {
     return this.#transmits.length === 0;
+  }
+
+  #isNeverProbed({ address }: Endpoint): boolean {
+    return this.#neverProbed.some((network) => networkContains(network, address));
   }
 
   #drop(reason: EgressDropReason): EgressDropReason {

@@ -1,6 +1,7 @@
 // What comes out of connections: datagrams to the wire, sessions into the slot table, paths into the cipher's rows, and the events that
 // the owner of the node hears of (connectivity 1 and 10).
 
+import type { IpNetwork } from '../../base/address.ts';
 import type { ReceiveBatch, TransportAead } from '../../base/batch.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Transmit } from '../../base/transmit.ts';
@@ -18,9 +19,14 @@ export class Outlet {
   readonly #paths: PathTable;
   #events: NodeEvent[] = [];
 
-  constructor(aead: TransportAead, registry: Registry, relays: Relays) {
+  constructor(
+    aead: TransportAead,
+    registry: Registry,
+    relays: Relays,
+    neverProbed: readonly IpNetwork[] = [],
+  ) {
     this.#registry = registry;
-    this.#egress = new Egress(relays);
+    this.#egress = new Egress(relays, neverProbed);
     this.#paths = new PathTable(aead, this.#egress);
   }
 

@@ -45,7 +45,7 @@ export class PathTable {
     const { runs } = batch;
     const path = slot * PATH.stride;
     const channel = paths[path + PATH.channel] ?? 0;
-    if (paths[path + PATH.usable] !== 1) return true;
+    if (paths[path + PATH.usable] !== 1) return false;
     if (runs[row + RUN.remotePort] !== paths[path + PATH.remotePort]) return false;
     if (!isSameAddress(runs, row + RUN.remote, paths, path + PATH.remote)) return false;
     const isRelayed = (runs[row + RUN.headerLength] ?? 0) > 0;

@@ -117,9 +117,13 @@ export class IceAgent {
   /** Something that only the peer can have sent, other than STUN, came this way (connectivity 14.15). */
   handleData(path: IcePath, now: Instant): void {
     this.#advance(now);
-    if (!this.#selected) return;
     const pair = this.#pairOfData(path, this.#selected);
-    if (pair && pair !== this.#selected && this.#roaming.ask(pair, this.#selected, this.#now)) {
+    if (!this.#selected) this.#followData(pair);
+    else if (
+      pair &&
+      pair !== this.#selected &&
+      this.#roaming.ask(pair, this.#selected, this.#now)
+    ) {
       pair.verify(this.#now);
       this.#selected.verify(this.#now);
     }
@@ -344,8 +348,16 @@ export class IceAgent {
     return true;
   }
 
+  /** The controlling side sends data where it nominated: its check is late, or lost. Only where a check of it was seen. */
+  #followData(pair: CandidatePair | undefined): void {
+    const isKnown = pair !== undefined && pair.heardAt > Number.NEGATIVE_INFINITY;
+    if (isKnown && this.#role === 'controlled' && pair.nomination === 'none') {
+      pair.nominate(this.#now);
+    }
+  }
+
   /** As for a request (connectivity 5.11, steps 1, 4 and 5), with a priority of our own making. */
-  #pairOfData(path: IcePath, selected: CandidatePair): CandidatePair | undefined {
+  #pairOfData(path: IcePath, selected: CandidatePair | undefined): CandidatePair | undefined {
     const local = this.#locals.findReceiver(path.local);
     if (!local) return undefined;
     const preference = localPreference('prflx', familyOf(path.source.address), 0, false);

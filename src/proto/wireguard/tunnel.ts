@@ -49,6 +49,8 @@ const PADDING_MULTIPLE = 16; // WireGuard §5.4.6
 
 // Implementation
 const EMPTY = new Uint8Array(0);
+/** Of one initiation: a peer that answers nothing but cookies is not asked without end. */
+const MAX_RESTAMPS = 2;
 const TWO_32 = 0x1_0000_0000;
 
 export interface TunnelConfig extends TimerConfig {
@@ -135,6 +137,9 @@ export class Tunnel {
   readonly #timers: TunnelTimers;
   readonly #waiting = new WaitingPackets();
   #outstanding: SentInitiation[] = [];
+  /** The last initiation as it was sent, and how often it was stamped anew. */
+  #lastInitiation: { readonly message: Uint8Array; readonly senderIndex: number } | undefined;
+  #restamps = 0;
   #sessionCounter = 0;
   /** On sessions that are gone. */
   #receivedBefore = 0;
@@ -200,6 +205,23 @@ export class Tunnel {
     this.#advance(now);
     const reason = this.#macs.handleCookieReply(message, this.#now);
     return reason === undefined ? { kind: 'accepted' } : this.#drop(reason);
+  }
+
+  /**
+   * After a cookie reply: the same initiation with the cookie's mac2. Deviates from connectivity 7.4, where the cookie waits for the next
+   * initiation: the peer has looked at none of this one, and five seconds are long.
+   */
+  restampInitiation(now: Instant): Uint8Array | undefined {
+    this.#advance(now);
+    const last = this.#lastInitiation;
+    const isOutstanding = this.#outstanding.some(
+      ({ senderIndex }) => senderIndex === last?.senderIndex,
+    );
+    if (last === undefined || !isOutstanding || this.#restamps >= MAX_RESTAMPS) return undefined;
+    this.#restamps += 1;
+    const message = last.message.slice();
+    this.#macs.stamp(message, last.senderIndex, this.#now);
+    return message;
   }
 
   /** One data message of the cold path. */
@@ -395,6 +417,8 @@ export class Tunnel {
     }
     this.#outstanding.push(made.sent);
     this.#macs.stamp(made.message, senderIndex, this.#now);
+    this.#lastInitiation = { message: made.message, senderIndex };
+    this.#restamps = 0;
     this.#timers.noteInitiation(this.#now);
     this.#datagrams.push(made.message);
     this.#deps.log.debug('sending a handshake initiation', { senderIndex });
