@@ -37,6 +37,8 @@ const V4 = [
 const V6 = ['2001:db8::7', 'fd00:2021:1111::2', 'fd00:2021:1111::6', 'fd99::1', '2606:4700::1'];
 const uuid = (n: number): string => `10000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 
+/** What no client may call a proxy address. */
+const FOREIGN_PROXIES = ['fd99::1', '10.9.0.1', '100.100.111.1'];
 /** Its network is none of the Internet but where relays are in it. */
 const RELAY = {
   id: uuid(99),
@@ -133,6 +135,7 @@ const step = fc.oneof(
       shift: fc.nat(2),
       reals: fc.array(fc.constantFrom(...REALS), { maxLength: 4 }),
       later: fc.boolean(),
+      odd: fc.nat(9),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('answers' as const) }) },
@@ -198,6 +201,7 @@ class Pair {
         shift: 0,
         reals: ['10.0.0.7', '2001:db8::7'],
         later: false,
+        odd: 9,
       });
     }
   }
@@ -300,7 +304,12 @@ class Pair {
           (n) => `fd00:2021:1111:8000::${n + 4 * ((event.domain + event.shift) % 3)}`,
         );
         const domain = DOMAINS[event.domain] ?? '';
-        const proxyIps = [...v4, ...v6].map(ip);
+        const odd = [...FOREIGN_PROXIES, v4[1]][event.odd];
+        const proxyIps = [
+          ...(odd === undefined ? v4.slice(0, 1) : [odd]),
+          ...v4.slice(1),
+          ...v6,
+        ].map(ip);
         const packet = writeControlPacket({
           kind: 'assigned-ips',
           resource: event.resource,

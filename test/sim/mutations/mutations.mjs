@@ -84,43 +84,38 @@ function textOf({ id, file, find, replace }) {
   return pieces.join(replace);
 }
 
-/** From an earlier run, if neither the mutation nor what finds it changed. */
+/** Each detector in turn; the seeds of those before count, too. */
 async function resultOf(mutation, count = seeds) {
-  const bundles = [];
-  for (const detector of mutation.by) bundles.push(await bundled(mutation, detector));
-  const sum = createHash('sha256').update(String(count));
-  for (const { outfile } of bundles) sum.update(readFileSync(outfile));
-  const version = sum.digest('hex');
-  const file = join(STATE, `${mutation.id}.json`);
-  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
-  try {
-    if (known?.version === version && !values.fresh) return known;
-    const result = { version, ...(await search(bundles, count)) };
-    writeFileSync(file, JSON.stringify(result));
-    return result;
-  } finally {
-    for (const { outfile } of bundles) rmSync(outfile);
+  let tried = 0;
+  for (const detector of mutation.by) {
+    const { seeds: own, problem } = await outcomeOf(mutation, detector, count);
+    tried += own;
+    if (problem !== undefined) return { found: true, detector, seeds: tried, own, problem };
   }
+  return { found: false, seeds: tried };
 }
 
-async function bundled(mutation, detector) {
+/** From an earlier run, if neither the mutation nor what finds it changed. */
+async function outcomeOf(mutation, detector, count) {
   const outfile = join(STATE, `${mutation.id}-${detector}-${process.pid}.mjs`);
   const target = mutation.find === undefined ? undefined : join(ROOT, mutation.file);
   const rewrite = (path) => (path === target ? textOf(mutation) : undefined);
   await bundle(entryOf(detector), outfile, { isInstrumented: false, rewrite });
-  return { detector, outfile };
-}
-
-/** Each detector in turn; the seeds of those before count, too. */
-async function search(bundles, count) {
-  let tried = 0;
-  for (const { detector, outfile } of bundles) {
-    const outcome = await searchWith(outfile, count);
-    tried += outcome.seeds;
-    if (outcome.problem !== undefined)
-      return { found: true, detector, seeds: tried, own: outcome.seeds, problem: outcome.problem };
+  const program = readFileSync(outfile);
+  const version = createHash('sha256')
+    .update(`${count} ${longestMs}`)
+    .update(program)
+    .digest('hex');
+  const file = join(STATE, `${mutation.id}-${detector}.json`);
+  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
+  try {
+    if (known?.version === version && !values.fresh) return known;
+    const outcome = { version, ...(await searchWith(outfile, count)) };
+    writeFileSync(file, JSON.stringify(outcome));
+    return outcome;
+  } finally {
+    rmSync(outfile);
   }
-  return { found: false, seeds: tried };
 }
 
 function searchWith(outfile, count) {
