@@ -348,6 +348,16 @@ describe('limits', () => {
     expect(nat.pollTimeout()).toBe(at(7_440_000));
   });
 
+  test('what begins or ends while a sweep is under way is not missed by the next', () => {
+    const nat = full(() => false);
+    nat.sweep(at(60_000), 1_000);
+    send(nat, { to: ip('100.96.2.1') }, at(60_000));
+    nat.handleTimeout(at(60_001));
+    expect(nat.count).toBe(1);
+    nat.handleTimeout(nat.pollTimeout() ?? T0);
+    expect(nat.count).toBe(0);
+  });
+
   test('where all ports near the wanted one are taken, any other is found without looking at them all', () => {
     const nat = new NatTable(1);
     for (let i = 0; i < 4096; i++) send(nat, { sourcePort: 1000 + i }, T0);

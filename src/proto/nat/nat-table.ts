@@ -17,13 +17,14 @@ import {
   TRANSPORT,
 } from '../../wire/ip/parsed-packet.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
-import { ExpiredTuples } from './expired-tuples.ts';
 import { FlowKey } from './flow-key.ts';
 import { Sessions, UNCONFIRMED_LIFETIME_MS, type WordsAt } from './sessions.ts';
 
 // Implementation
 /** More flows than one client has; `npm run bench -- policy` tells what a session costs. */
 export const MAX_SESSIONS = 16_384;
+/** As many as there can be sessions; then some of them make room. */
+const MAX_EXPIRED = 16_384;
 /** Free ports are first looked for in order, which keeps them near the wanted one, then at random. */
 const PROBES_IN_ORDER = 64;
 /** With at most `MAX_SESSIONS` of 65,535 ports in use, all of these fail once in 2^128. */
@@ -44,7 +45,6 @@ const FIN_OR_RST: number = TCP_FLAG.rst | TCP_FLAG.fin;
 
 export class NatTable {
   readonly #sessions: Sessions;
-  readonly #expired: ExpiredTuples;
   readonly #key = new FlowKey();
   #nextSweep: Instant | undefined;
   #lastSweep = NEVER as Instant;
@@ -52,13 +52,15 @@ export class NatTable {
   #cursor = 0;
   #firstEnd = Number.POSITIVE_INFINITY;
   #victimCursor = 0;
+  #forgetCursor = 0;
+  /** When something that is remembered may be forgotten. */
+  #nextForget = Number.POSITIVE_INFINITY;
   /** State of the random probes, never 0. */
   #chance: number;
 
   /** `seed`: unpredictable, against colliding keys. */
   constructor(seed: number) {
     this.#sessions = new Sessions(seed);
-    this.#expired = new ExpiredTuples(seed ^ 0x27d4eb2f);
     this.#chance = seed | 1;
   }
 
@@ -140,18 +142,23 @@ export class NatTable {
    * all rows have been looked at.
    */
   sweep(now: Instant, budget: number): number {
-    let left = budget - this.#expired.handleTimeout(now, budget) * REMOVAL_COST;
-    if (this.#nextSweep === undefined || now < this.#nextSweep) return left;
+    let left = budget;
+    const isDue = this.#nextSweep !== undefined && now >= this.#nextSweep;
+    if (!isDue && this.#cursor === 0 && now < this.#nextForget) return left;
     const sessions = this.#sessions;
+    if (this.#cursor === 0) this.#nextForget = Number.POSITIVE_INFINITY;
     for (; this.#cursor < sessions.rowCount && left > 0; this.#cursor++) {
       left--;
-      const session = this.#cursor;
-      if (!sessions.isUsed(session)) continue;
-      const end = sessions.endOf(session);
-      if (sessions.isReset(session) || now >= end) {
-        this.#remove(session, now);
-        left -= REMOVAL_COST;
-      } else if (end < this.#firstEnd) this.#firstEnd = end;
+      const row = this.#cursor;
+      const isOver = sessions.isReset(row) || sessions.isOver(row, now);
+      if (sessions.isUsed(row)) {
+        if (isOver) this.#remove(row, now);
+        else this.#firstEnd = sessions.earlierEnd(row, this.#firstEnd);
+      } else if (sessions.isExpired(row)) {
+        if (isOver) sessions.remove(row);
+        else this.#nextForget = sessions.earlierEnd(row, this.#nextForget);
+      } else continue;
+      if (isOver) left -= REMOVAL_COST;
     }
     if (this.#cursor < sessions.rowCount) return left;
     const first = this.#firstEnd as Instant;
@@ -175,8 +182,8 @@ export class NatTable {
   /** Forgets all sessions and expired tuples. */
   clear(): void {
     this.#sessions.clear();
-    this.#expired.clear();
     this.#cursor = 0;
+    this.#nextForget = Number.POSITIVE_INFINITY;
     this.#firstEnd = Number.POSITIVE_INFINITY;
     this.#nextSweep = undefined;
   }
@@ -186,14 +193,14 @@ export class NatTable {
     return this.#sessions.count;
   }
 
-  /** Memory of the live sessions, without what is remembered of others. */
+  /** Memory of the sessions and of what is remembered of others. */
   get bytes(): number {
     return this.#sessions.bytes;
   }
 
   /** Remembered outside tuples of sessions that are over. */
   get expiredCount(): number {
-    return this.#expired.count;
+    return this.#sessions.expiredCount;
   }
 
   /** Where a session's addresses are: `rows` with the offsets of the getters below. Valid until the next session is added. */
@@ -241,9 +248,8 @@ export class NatTable {
   #findOutside(words: Int32Array, index: number, now: Instant): number {
     const { ports, protocol } = this.#key;
     const session = this.#sessions.findOutside(words, index, ports, protocol);
-    if (session < 0) {
-      return this.#expired.has(words, index, ports, protocol) ? NAT.expired : NAT.unknown;
-    }
+    if (session < 0) return NAT.unknown;
+    if (this.#sessions.isExpired(session)) return NAT.expired;
     if (!this.#sessions.isOver(session, now)) return session;
     const wasTranslated = this.isTranslated(session);
     this.#remove(session, now);
@@ -253,8 +259,10 @@ export class NatTable {
   /** `inside`: as the client sees it; the key holds its ports and protocol. */
   #add(inside: WordsAt, outside: WordsAt, outsidePorts: number, now: Instant): number {
     const { protocol } = this.#key;
+    const { words, index } = outside;
+    const before = this.#sessions.findOutside(words, index, outsidePorts, protocol);
+    if (before >= 0) this.#sessions.remove(before);
     const session = this.#sessions.add(this.#key, inside, outside, outsidePorts, now);
-    this.#expired.forget(outside.words, outside.index, outsidePorts, protocol);
     this.#sweepBy(later(now, UNCONFIRMED_LIFETIME_MS));
     return session;
   }
@@ -273,7 +281,8 @@ export class NatTable {
       if (i >= PROBES_IN_ORDER) port = 1 + (this.#nextChance() % MAX_PORT);
       const candidate = (port << 16) | (ports & 0xffff);
       const session = sessions.findOutside(real, index, candidate, protocol);
-      if (session < 0) return candidate;
+      // What is over makes room; `#add` clears it away.
+      if (session < 0 || sessions.isExpired(session)) return candidate;
       if (sessions.isOver(session, now)) {
         this.#remove(session, now);
         return candidate;
@@ -318,6 +327,8 @@ export class NatTable {
   }
 
   #sweepBy(deadline: Instant): void {
+    // A sweep under way may be past its row.
+    if (this.#cursor > 0 && deadline < this.#firstEnd) this.#firstEnd = deadline;
     const earliest = later(this.#lastSweep, SWEEP_INTERVAL_MS);
     const sweep = deadline < earliest ? earliest : deadline;
     if (this.#nextSweep === undefined || sweep < this.#nextSweep) this.#nextSweep = sweep;
@@ -326,12 +337,25 @@ export class NatTable {
   #remove(session: number, now: Instant): void {
     const sessions = this.#sessions;
     // Without translation there is nothing that a late reply could reveal.
-    if (sessions.isTranslated(session)) {
-      const ports = sessions.outsidePortsOf(session);
-      const protocol = sessions.protocolOf(session);
-      this.#expired.remember(sessions.rows, sessions.outsideOf(session), ports, protocol, now);
+    if (!sessions.isTranslated(session)) {
+      sessions.remove(session);
+      return;
     }
-    sessions.remove(session);
+    if (sessions.expiredCount >= MAX_EXPIRED) this.#forgetOne();
+    sessions.expire(session, now);
+    this.#nextForget = sessions.earlierEnd(session, this.#nextForget);
+  }
+
+  /** In the order of their rows, which is that of their sessions, by and large. */
+  #forgetOne(): void {
+    const sessions = this.#sessions;
+    for (let i = 0; i < sessions.rowCount; i++) {
+      const row = this.#forgetCursor;
+      this.#forgetCursor = (row + 1) % sessions.rowCount;
+      if (!sessions.isExpired(row)) continue;
+      sessions.remove(row);
+      return;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // Hot path. The sessions of a NAT table as rows of typed arrays: where they are, how they are found by either of their tuples, and how
 // long they live (data-plane 9.4). Nothing is allocated but when the table grows; a session costs at most 160 bytes with its two
-// index entries.
+// index entries. A translated session that is over stays in its row as an *expired tuple* for a while: it is no longer found by what
+// the client sees, only by what the resource sees, so that late replies are known for what they are.
 //
 // Which packets belong to a session, and which port a new one gets, is `nat-table.ts`.
 
@@ -27,6 +28,8 @@ const CLOSED_LIFETIME_MS = 5_000;
  */
 const OTHER_LIFETIME_MS = 600_000;
 const INITIAL_CAPACITY = 16;
+/** TCP gives up retransmitting after about this long (RFC 9293 §3.8.3 asks for at least 100 s, Linux takes 15 min). */
+const MEMORY_MS = 900_000;
 
 /** In the word `ROW.state`, above the protocol. */
 const FLAG = {
@@ -36,6 +39,7 @@ const FLAG = {
   confirmed: 0x800,
   used: 0x1000,
   translated: 0x2000,
+  expired: 0x4000,
 } as const;
 const FIN_BOTH: number = FLAG.finToResource | FLAG.finToClient;
 const PROTOCOL_MASK = 0xff;
@@ -78,8 +82,13 @@ export class Sessions {
     this.#byOutside = new TupleIndex(seed ^ 0x5bd1e995, OUTSIDE);
   }
 
+  /** Live sessions. */
   get count(): number {
     return this.#byInside.count;
+  }
+
+  get expiredCount(): number {
+    return this.#byOutside.count - this.#byInside.count;
   }
 
   /** Rows that are or were in use. */
@@ -101,6 +110,7 @@ export class Sessions {
     return this.#byInside.find(this.#rows, words, index, ports, protocol);
   }
 
+  /** The session or the expired tuple, or -1. */
   findOutside(words: Int32Array, index: number, ports: number, protocol: number): number {
     return this.#byOutside.find(this.#rows, words, index, ports, protocol);
   }
@@ -128,9 +138,17 @@ export class Sessions {
     return session;
   }
 
+  /** The session is over; what is left of it is remembered. */
+  expire(session: number, now: Instant): void {
+    this.#byInside.remove(this.#rows, session);
+    this.#rows[session * ROW.stride + ROW.state] = this.protocolOf(session) | FLAG.expired;
+    this.#endAt[session] = now + MEMORY_MS;
+  }
+
+  /** Nothing is left of a session or an expired tuple. */
   remove(session: number): void {
     const rows = this.#rows;
-    this.#byInside.remove(rows, session);
+    if (this.isUsed(session)) this.#byInside.remove(rows, session);
     this.#byOutside.remove(rows, session);
     rows[session * ROW.stride + ROW.state] = 0;
     rows[session * ROW.stride + ROW.epoch] = this.#free;
@@ -177,6 +195,10 @@ export class Sessions {
     return (this.#stateOf(row) & FLAG.used) !== 0;
   }
 
+  isExpired(row: number): boolean {
+    return (this.#stateOf(row) & FLAG.expired) !== 0;
+  }
+
   isTranslated(session: number): boolean {
     return (this.#stateOf(session) & FLAG.translated) !== 0;
   }
@@ -205,8 +227,10 @@ export class Sessions {
     return endAt !== undefined && now >= endAt;
   }
 
-  endOf(session: number): number {
-    return this.#endAt[session] ?? Number.NEGATIVE_INFINITY;
+  /** The earlier of its end and another. */
+  earlierEnd(row: number, other: number): number {
+    const end = this.#endAt[row] ?? other;
+    return Math.min(end, other);
   }
 
   confirm(session: number): void {
