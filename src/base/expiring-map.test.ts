@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { ExpiringMap } from './expiring-map.ts';
 import { instant } from './time.ts';
 
-test('the next expiry is the earliest, and is inclusive', () => {
+test('data-plane 15.1-P18: the next expiry is the earliest, and is inclusive', () => {
   const map = new ExpiringMap<string, number>();
   map.set('a', 1, instant(20));
   map.set('b', 2, instant(10));
@@ -28,16 +28,19 @@ test('an entry that is over stays until it is taken', () => {
   expect(map.has('a')).toBe(false);
 });
 
-test.each([5, 10, 20])('setting a key again with expiry %i leaves one expiry', (expiry) => {
-  const map = new ExpiringMap<string, number>();
-  map.set('a', 1, instant(10));
-  map.set('a', 2, instant(expiry));
-  expect(map.nextExpiry).toBe(expiry);
-  expect(map.takeExpired(instant(expiry))).toEqual([['a', 2]]);
-  expect(map.nextExpiry).toBeUndefined();
-});
+test.each([5, 10, 20])(
+  'data-plane 15.1-P18: setting a key again with expiry %i leaves one expiry',
+  (expiry) => {
+    const map = new ExpiringMap<string, number>();
+    map.set('a', 1, instant(10));
+    map.set('a', 2, instant(expiry));
+    expect(map.nextExpiry).toBe(expiry);
+    expect(map.takeExpired(instant(expiry))).toEqual([['a', 2]]);
+    expect(map.nextExpiry).toBeUndefined();
+  },
+);
 
-test('changing and taking keep the index, unknown keys are reported', () => {
+test('data-plane 15.1-P18: changing and taking keep the index, unknown keys are reported', () => {
   const map = new ExpiringMap<string, number>();
   map.set('a', 1, instant(10));
   map.set('b', 2, instant(30));

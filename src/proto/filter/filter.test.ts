@@ -56,7 +56,7 @@ function twinAllows(filters: readonly FilterRule[], transport: number, port: num
 }
 
 describe('rules', () => {
-  test('allow exactly what some filter allows', () => {
+  test('data-plane 15.1-P1: allow exactly what some filter allows', () => {
     fc.assert(
       fc.property(fc.array(anyFilter, { maxLength: 12 }), anyTransport, port, (filters, t, p) => {
         const rules = new Rules(filters);
@@ -72,12 +72,12 @@ describe('rules', () => {
     );
   });
 
-  test('no filter allows unknown protocols, any filter refuses them', () => {
+  test('data-plane 15.1-P14: no filter allows unknown protocols, any filter refuses them', () => {
     expect(new Rules([]).allows(TRANSPORT.other, 0)).toBe(true);
     expect(new Rules([{ protocol: 'icmp' }]).allows(TRANSPORT.other, 0)).toBe(false);
   });
 
-  test('icmp allows echo and every other type', () => {
+  test('data-plane 15.1-P13: icmp allows echo and every other type', () => {
     const rules = new Rules([{ protocol: 'icmp' }]);
     expect(rules.allows(TRANSPORT.echo, 7)).toBe(true);
     expect(rules.allows(TRANSPORT.icmp, 0)).toBe(true);
@@ -91,7 +91,7 @@ describe('rules', () => {
 });
 
 describe('overlapping resources', () => {
-  test('ten resources on one network: each port is allowed, gaps are not', () => {
+  test('data-plane 15.1-P2, P3: ten resources on one network: each port is allowed, gaps are not', () => {
     const table = new RoutingTable();
     for (let i = 0; i < 10; i++) {
       const rules = new Rules([range('tcp', 100 + i * 10, 104 + i * 10)]);
@@ -104,7 +104,7 @@ describe('overlapping resources', () => {
     }
   });
 
-  test('removing the narrower leaves the wider', () => {
+  test('data-plane 15.1-P4: removing the narrower leaves the wider', () => {
     const table = new RoutingTable();
     table.add(net('10.0.0.0/8'), {
       resourceId: id('wide'),
@@ -122,7 +122,7 @@ describe('overlapping resources', () => {
     expect(table.count).toBe(1);
   });
 
-  test('of equal entries the greater id wins', () => {
+  test('data-plane 15.1-P15: of equal entries the greater id wins', () => {
     const table = new RoutingTable();
     const rules = new Rules([]);
     for (const name of ['b', 'c', 'a'])
@@ -130,7 +130,7 @@ describe('overlapping resources', () => {
     expect(table.find(address('10.0.0.1'), TRANSPORT.other, 0)?.resourceId).toBe('c');
   });
 
-  test('no covering network: no route', () => {
+  test('data-plane 15.1-P15: no covering network: no route', () => {
     const table = new RoutingTable();
     table.add(net('::/0'), { resourceId: id('a'), rules: new Rules([]) });
     expect(table.find(address('10.0.0.1'), TRANSPORT.tcp, 80)).toBeUndefined();
@@ -138,7 +138,7 @@ describe('overlapping resources', () => {
     expect(table.find(address('::5'), TRANSPORT.tcp, 80)).toBeUndefined();
   });
 
-  test('the winner is the maximum of a list, whatever was added and removed', () => {
+  test('data-plane 15.1-P15, P16: the winner is the maximum of a list, whatever was added and removed', () => {
     const host = fc.array(fc.constantFrom(0, 10, 255), { minLength: 4, maxLength: 4 });
     const ip = host.map((bytes) => ipFromBytes(Uint8Array.from(bytes)));
     const entry = fc.record({

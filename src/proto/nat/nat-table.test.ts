@@ -125,7 +125,7 @@ describe('a session', () => {
     expect(nat.outsidePortOf(other)).toBe(1);
   });
 
-  test('keeps its real address when the mapping changes; a new source port takes the new one', () => {
+  test('data-plane 15.2-N5: keeps its real address when the mapping changes; a new source port takes the new one', () => {
     const nat = new NatTable(1);
     send(nat, {}, T0);
     const old = send(nat, {}, T0, ip('10.20.30.41'));
@@ -221,17 +221,20 @@ describe('the end of a session', () => {
     expect(nat.count).toBe(0);
   });
 
-  test.each(['client', 'resource'])('RST of the %s ends it at the next sweep', (side) => {
-    const nat = new NatTable(1);
-    send(nat, {}, T0);
-    receive(nat, {}, T0);
-    if (side === 'client') send(nat, { flags: TCP_FLAG.rst }, at(10));
-    else receive(nat, { flags: TCP_FLAG.rst }, at(10));
-    expect(nat.pollTimeout()).toBe(at(10));
-    expect(receive(nat, {}, at(10))).toBeGreaterThanOrEqual(0);
-    nat.handleTimeout(at(11));
-    expect(receive(nat, {}, at(12))).toBe(NAT.expired);
-  });
+  test.each(['client', 'resource'])(
+    'data-plane 15.2-N3: RST of the %s ends it at the next sweep',
+    (side) => {
+      const nat = new NatTable(1);
+      send(nat, {}, T0);
+      receive(nat, {}, T0);
+      if (side === 'client') send(nat, { flags: TCP_FLAG.rst }, at(10));
+      else receive(nat, { flags: TCP_FLAG.rst }, at(10));
+      expect(nat.pollTimeout()).toBe(at(10));
+      expect(receive(nat, {}, at(10))).toBeGreaterThanOrEqual(0);
+      nat.handleTimeout(at(11));
+      expect(receive(nat, {}, at(12))).toBe(NAT.expired);
+    },
+  );
 
   test('RST in the very first packet does not end it', () => {
     const nat = new NatTable(1);
@@ -389,7 +392,7 @@ describe('against the model', () => {
     wait: fc.constantFrom(1, 4_999, 5_000, 59_999, 60_000, 120_000, 900_000, 7_440_000),
   });
 
-  test('any sequence of packets, sweeps and pauses gives the same sessions', () => {
+  test('data-plane 15.2-N1, N2: any sequence of packets, sweeps and pauses gives the same sessions', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.integer(), (steps, seed) => {
         const nat = new NatTable(seed);

@@ -89,7 +89,7 @@ describe('mapping', () => {
     expect(V4.map((proxy) => realOf(world, proxy))).toEqual(V4.map(() => '10.2.0.5'));
   });
 
-  test('a refresh moves new flows only', () => {
+  test('data-plane 15.2-N5: a refresh moves new flows only', () => {
     const world = worldWith('db.test');
     world.setUp('db', 'db.test', V4, ['10.0.0.1']);
     expect(realOf(world, '100.96.0.1', 1)).toBe('10.0.0.1');
@@ -109,7 +109,7 @@ describe('mapping', () => {
     expect(realOf(world, '100.96.0.1', 2)).toBeUndefined();
   });
 
-  test('a proxy that belongs to another domain now resets all of the client, case does not matter', () => {
+  test('data-plane 15.2-N6: a proxy that belongs to another domain now resets all of the client, case does not matter', () => {
     const world = worldWith('**.test');
     world.setUp('db', 'a.test', V4, ['10.0.0.1']);
     world.setUp('db', 'b.test', V6, ['2001:db8::1']);
@@ -126,7 +126,7 @@ describe('mapping', () => {
     expect(realOf(world, '100.96.0.1')).toBeUndefined();
   });
 
-  test('two resources of one domain share its proxies; each filter counts, and one can go', () => {
+  test('data-plane 15.1-P11: two resources of one domain share its proxies; each filter counts, and one can go', () => {
     const world = new GatewayWorld();
     world.authorize(dns('a', 'db.test', [udp(53)]));
     world.authorize(dns('b', '*.test', [udp(54), tcp(1)]));
@@ -148,7 +148,7 @@ describe('mapping', () => {
     expect([reaches(53), reaches(54), reaches(55)]).toEqual([true, true, false]);
   });
 
-  test('a network with the real address opens no port of the proxy address, nor the other way round', () => {
+  test('data-plane 15.1-P8: a network with the real address opens no port of the proxy address, nor the other way round', () => {
     const world = new GatewayWorld();
     world.authorize(dns('db', 'db.test', [udp(1)]));
     world.authorize(cidr('lan', '10.0.0.0/24', [udp(53)]));

@@ -124,7 +124,7 @@ describe('create_authorization', () => {
     expect(canReach(world, '10.0.0.1', 1)).toBe(true);
   });
 
-  test('other tunnel addresses make it a new client, the old ones are forgotten', () => {
+  test('data-plane 15.1-P17: other tunnel addresses make it a new client, the old ones are forgotten', () => {
     const world = new GatewayWorld();
     world.authorize(cidr('lan', '10.0.0.0/24'));
     world.events();
@@ -154,7 +154,7 @@ describe('create_authorization', () => {
   });
 });
 
-describe('the clock (data-plane 7.7, P19)', () => {
+describe('data-plane 15.1-P19: the clock (7.7)', () => {
   test.each([1, -1])(
     'DP-9: after a step of the wall clock by %i × 5 years grants end when the clock says so',
     (sign) => {
@@ -236,7 +236,7 @@ describe('the sweep', () => {
 });
 
 describe('the end of an authorization', () => {
-  test('expiry is inclusive and by resource', () => {
+  test('data-plane 15.1-P5: expiry is inclusive and by resource', () => {
     const world = new GatewayWorld();
     world.authorize(cidr('a', '10.0.0.0/24', [tcp(1)]), { expiresIn: 1_000 });
     world.authorize(cidr('b', '10.0.0.0/24', [tcp(2)]), { expiresIn: 2_000 });
@@ -251,7 +251,7 @@ describe('the end of an authorization', () => {
     expect(world.gateway.pollTimeout()).toBeUndefined();
   });
 
-  test('an expiry in the past holds until the next sweep', () => {
+  test('data-plane 15.1-P6: an expiry in the past holds until the next sweep', () => {
     const world = new GatewayWorld();
     world.authorize(cidr('a', '10.0.0.0/24'), { expiresIn: -HOUR });
     expect(canReach(world, '10.0.0.1', 1)).toBe(true);
@@ -358,7 +358,7 @@ describe('the end of an authorization', () => {
 });
 
 describe('init', () => {
-  test('revokes what is not listed, also of clients that are not listed at all, and sets the expiry of the rest', () => {
+  test('data-plane 15.1-P20: revokes what is not listed, also of clients that are not listed at all, and sets the expiry of the rest', () => {
     const world = new GatewayWorld();
     world.authorize(cidr('a', '10.0.0.0/24'), { expiresIn: HOUR });
     world.authorize(cidr('b', '10.1.0.0/24'), { expiresIn: HOUR });
@@ -402,7 +402,7 @@ describe('init', () => {
     expect(world.fromClient(echo('100.64.0.2')).forwarded).toBeUndefined();
   });
 
-  test('with no resource at all there is no client, with one the gateway itself can be pinged both ways', () => {
+  test('data-plane 15.1-P7: with no resource at all there is no client, with one the gateway itself can be pinged both ways', () => {
     const world = new GatewayWorld();
     world.authorize(dns('db', 'db.test', [tcp(1)]));
     const request = writeEchoPacket({

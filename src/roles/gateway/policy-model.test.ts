@@ -167,7 +167,7 @@ function outcome(world: GatewayWorld, to: string, protocol: Protocol, port: numb
   return (answers[0] && refusalOf(parsed(answers[0]))) ?? 'dropped';
 }
 
-test('whatever happened before, a packet fares as the words of the specification say', () => {
+test('data-plane 15.1: whatever happened before, a packet fares as the words of the specification say', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const world = new GatewayWorld();

@@ -133,7 +133,7 @@ describe('the order of data-plane 4.2', () => {
     expect(world.drops()).toEqual({ 'not-initiated': 1 });
   });
 
-  test('9: a reply comes from the proxy address; after the session it is dropped', () => {
+  test('9, data-plane 15.2-N4: a reply comes from the proxy address; after the session it is dropped', () => {
     const world = worldWithDomain();
     world.fromClient(request('100.96.0.1', 443));
     const { sealed } = world.fromTun(reply('10.20.30.40', 443));
@@ -144,7 +144,7 @@ describe('the order of data-plane 4.2', () => {
     expect(world.drops()).toEqual({ 'expired-session': 1 });
   });
 
-  test('9: a reset session is gone after the next sweep', () => {
+  test('9, data-plane 15.2-N3: a reset session is gone after the next sweep', () => {
     const world = worldWithDomain();
     world.fromClient(request('100.96.0.1', 443));
     world.fromTun(reply('10.20.30.40', 443));
@@ -162,7 +162,7 @@ describe('the order of data-plane 4.2', () => {
     expect(world.fromTun(reply('10.0.0.1', 1)).slot).toBe(-1);
   });
 
-  test('11: no peer reaches another through the gateway', () => {
+  test('11, data-plane 15.1-P10: no peer reaches another through the gateway', () => {
     const world = new GatewayWorld();
     world.authorize(internet('net'));
     world.fromTun(reply(BOB.ipv4, 1));

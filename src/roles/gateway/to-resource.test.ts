@@ -162,7 +162,7 @@ describe('the order of data-plane 3.3', () => {
     expect(world.drops()).toEqual({});
   });
 
-  test('5: ICMP errors of a client are dropped without an answer, even with a wrong source', () => {
+  test('5, data-plane 15.1-P12: ICMP errors of a client are dropped without an answer, even with a wrong source', () => {
     const world = workedExample();
     const error = writeIcmpPacket({
       source: ip('100.64.0.9'),
@@ -204,7 +204,7 @@ describe('the order of data-plane 3.3', () => {
     expect(world.drops()).toEqual({ 'own-address': 2 });
   });
 
-  test('8: no other peer is reachable, whatever resource there is', () => {
+  test('8, data-plane 15.1-P10: no other peer is reachable, whatever resource there is', () => {
     const world = new GatewayWorld();
     world.authorize(internet('net'));
     world.authorize(cidr('all', '100.64.0.0/10'));
@@ -229,7 +229,7 @@ describe('the order of data-plane 3.3', () => {
     expect(outcome(world, packetTo('::ffff:1.1.1.1', 'tcp', 443))).toBe('dropped');
   });
 
-  test('9: an Internet resource does not open closed ports of a proxy address', () => {
+  test('9, data-plane 15.1-P9: an Internet resource does not open closed ports of a proxy address', () => {
     const world = new GatewayWorld();
     world.authorize(internet('net'));
     world.authorize(dns('db', 'db.corp.test', [udp(5432)]));
@@ -282,7 +282,7 @@ describe('the order of data-plane 3.3', () => {
     expect(world.drops()).toEqual({ 'no-translation': 1 });
   });
 
-  test('12: a domain without addresses is unreachable', () => {
+  test('12, data-plane 15.2-N7: a domain without addresses is unreachable', () => {
     const world = new GatewayWorld();
     world.authorize(dns('db', 'db.corp.test'));
     expect(world.setUp('db', 'db.corp.test', PROXIES, [])).toBe('active');
@@ -315,7 +315,7 @@ describe('the order of data-plane 3.3', () => {
 });
 
 describe('answers', () => {
-  test('C1 is answered with C2', () => {
+  test('data-plane 16: C1 is answered with C2', () => {
     const world = new GatewayWorld();
     world.authorize(cidr('lan', '10.9.8.0/24', [tcp(1)]));
     const { answers } = world.fromClient(vector('C1'));

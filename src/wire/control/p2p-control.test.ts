@@ -69,7 +69,7 @@ test('client 20: its AssignedIps and DomainStatus, byte for byte', () => {
   expect(toHex(status.subarray(0, 8))).toBe('600000000066ff00');
 });
 
-test('an unknown status is inactive', () => {
+test('data-plane 15.3-K6: an unknown status is inactive', () => {
   const packet = packetOf(1, `{"resource":"${RESOURCE}","domain":"a","status":"Warming","x":1}`);
   expect(parseControlPacket(packet)).toMatchObject({ status: 'inactive' });
 });
@@ -93,14 +93,14 @@ test('packets that only look similar are no control packets', () => {
   }
 });
 
-test('the longest domain with eight short addresses fits into 402 bytes of JSON', () => {
+test('data-plane 15.3-K6: the longest domain with eight short addresses fits into 402 bytes of JSON', () => {
   const domain = `${'a'.repeat(63)}.${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(61)}`;
   const proxyIps = ['1.1.1.1', '1.1.1.1', '1.1.1.1', '1.1.1.1', '::', '::', '::', '::'].map(ip);
   const packet = writeControlPacket({ kind: 'assigned-ips', resource: RESOURCE, domain, proxyIps });
   expect(packet.length - 48).toBeLessThanOrEqual(402);
 });
 
-test('any event survives a round trip, any bytes are read without an exception', () => {
+test('data-plane 15.3-K6: any event survives a round trip, any bytes are read without an exception', () => {
   fc.assert(
     fc.property(fc.string(), fc.string(), fc.subarray(PROXIES), (resource, domain, proxyIps) => {
       const event: ControlEvent = { kind: 'assigned-ips', resource, domain, proxyIps };

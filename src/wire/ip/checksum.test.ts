@@ -10,7 +10,7 @@ test('the sum of RFC 1071 §3 is ddf2', () => {
   expect(sumBytes(viewOf(bytes), 0, 8)).toBe(0xddf2);
 });
 
-test('the example of RFC 1624 §4 gives zero, written as ffff', () => {
+test('data-plane 15.3-K5: the example of RFC 1624 §4 gives zero, written as ffff', () => {
   expect(updateChecksum(0xdd2f, 0x5555, 0x3285)).toBe(0xffff);
 });
 
@@ -18,7 +18,7 @@ test('a 32-bit change is folded first', () => {
   expect(updateChecksum(0x1c46, foldWord(0x0a000001), foldWord(0x64600001))).toBe(0xc1e5);
 });
 
-test('removing and adding zero keeps ffff', () => {
+test('data-plane 15.3-K5: removing and adding zero keeps ffff', () => {
   expect(updateChecksum(0xffff, 0, 0)).toBe(0xffff);
 });
 

@@ -29,20 +29,20 @@ function translated(bytes: Uint8Array, destination: string, port: number): strin
   return toHex(bytes);
 }
 
-test('A1 becomes A2 and A3', () => {
+test('data-plane 16: A1 becomes A2 and A3', () => {
   expect(translated(vector('A1'), '10.20.30.40', 40_000)).toBe(toHex(vector('A2')));
   expect(translated(vector('A1'), '10.20.30.40', 40_001)).toBe(toHex(vector('A3')));
 });
 
-test('a UDP checksum of zero stays zero: A4 becomes A5', () => {
+test('data-plane 16: a UDP checksum of zero stays zero: A4 becomes A5', () => {
   expect(translated(vector('A4'), '10.20.30.40', 40_000)).toBe(toHex(vector('A5')));
 });
 
-test('an echo identifier is rewritten: B1 becomes B2', () => {
+test('data-plane 16: an echo identifier is rewritten: B1 becomes B2', () => {
   expect(translated(vector('B1'), '2001:db8:5::80', 0x103)).toBe(toHex(vector('B2')));
 });
 
-test('an outer CE marks an ECN-capable packet: J1 becomes J2', () => {
+test('data-plane 16: an outer CE marks an ECN-capable packet: J1 becomes J2', () => {
   const bytes = vector('A1');
   bytes.set(vector('J1'));
   mergeEcn(viewOf(bytes), parsed(bytes), 3);
@@ -65,7 +65,7 @@ test('an outer CE leaves a packet that is not ECN-capable alone', () => {
   }
 });
 
-test('after any sequence of edits all checksums are right', () => {
+test('data-plane 15.3-K2: after any sequence of edits all checksums are right', () => {
   const edit = fc.record({
     kind: fc.nat(4),
     port: fc.integer({ min: 0, max: 65_535 }),

@@ -24,7 +24,7 @@ describe('errors we answer with', () => {
     expect(toHex(writeIcmpError(kind, bytes, parsed(bytes)))).toBe(toHex(vector(expected)));
   });
 
-  test('the largest packet is quoted to 1280 bytes of error in IPv6, to header and eight bytes in IPv4', () => {
+  test('data-plane 15.3-K4: the largest packet is quoted to 1280 bytes of error in IPv6, to header and eight bytes in IPv4', () => {
     const ports = { sourcePort: 1, destinationPort: 2 };
     const large6 = writeUdpPacket({ ...V6, ...ports, payload: new Uint8Array(1280 - 48) });
     const large4 = writeUdpPacket({ ...V4, ...ports, payload: new Uint8Array(1280 - 28) });
@@ -32,7 +32,7 @@ describe('errors we answer with', () => {
     expect(writeIcmpError('prohibited', large4, parsed(large4)).length).toBe(20 + 8 + 28);
   });
 
-  test('for any packet, the error goes back where it came from and tells what it was', () => {
+  test('data-plane 15.3-K3: for any packet, the error goes back where it came from and tells what it was', () => {
     fc.assert(
       fc.property(anyPacket, fc.constantFrom('prohibited', 'unreachable'), (bytes, kind) => {
         const offending = parsed(bytes);

@@ -113,7 +113,7 @@ describe('what is refused', () => {
 });
 
 describe('properties', () => {
-  test('no bytes make the parser throw or look outside', () => {
+  test('data-plane 15.3-K1: no bytes make the parser throw or look outside', () => {
     const target = new ParsedPacket();
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(5), (bytes, first) => {
