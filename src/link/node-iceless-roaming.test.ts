@@ -199,12 +199,15 @@ describe('relays that go', () => {
 
   test('iceless 11-21: all relays are unreachable for a minute: a direct connection does not care, a relayed one comes back', () => {
     for (const nat of [PORT_RESTRICTED, SYMMETRIC]) {
-      const { world } = connected(relayedWorld(1, nat));
+      const { world, relays } = connected(relayedWorld(1, nat));
       world.network.isDelivered = ({ source, destination }) =>
         !source.address.startsWith('198.51.100.') && !destination.address.startsWith('198.51.100.');
       const silence = silences(world, 20_000);
       if (nat === PORT_RESTRICTED) expect(silence).toEqual({ client: 0, gateway: 0 });
       world.network.isDelivered = () => true;
+      // They were given up, and the portal names them again when it is told.
+      expect(world.client.kinds()).toContain('no-relays');
+      world.announce(relays);
       silences(world, 30_000);
       expect(world.client.kinds()).not.toContain('connection-failed');
       expect(world.gateway.kinds()).not.toContain('connection-failed');

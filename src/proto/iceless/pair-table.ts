@@ -23,17 +23,17 @@ export class PairTable {
     const source = sendAddressOf(local);
     if (familyOf(source.address) !== familyOf(remote.address.address)) return false;
     const known = this.#byKey.get(pairKey(source, remote.address));
-    if (known !== undefined && !known.isUntouched) {
+    if (known !== undefined) {
       known.describe(local, remote);
+      // The same object: a handshake may have made it the primary already.
+      if (known.isUntouched) known.id = this.#takeId();
       return false;
     }
-    if (known === undefined && this.#byKey.size >= MAX_PAIRS) return false;
-    const pair = new Pair(local, remote, this.#nextId);
-    this.#nextId = (this.#nextId + 1) & 0xffff;
-    pair.nextProbeAt = known?.nextProbeAt;
+    if (this.#byKey.size >= MAX_PAIRS) return false;
+    const pair = new Pair(local, remote, this.#takeId());
     this.#byKey.set(pair.key, pair);
     this.#sort();
-    return known === undefined;
+    return true;
   }
 
   /** After candidates were removed: what is left is named after those that remain. */
@@ -80,6 +80,12 @@ export class PairTable {
 
   get all(): readonly Pair[] {
     return this.#inOrder;
+  }
+
+  #takeId(): number {
+    const id = this.#nextId;
+    this.#nextId = (id + 1) & 0xffff;
+    return id;
   }
 
   #sort(): void {

@@ -33,7 +33,7 @@ export class Pair {
   readonly key: string;
   /** Place in the table (iceless 4.1). */
   readonly order: string;
-  readonly id: number;
+  id: number;
   localKind: PathCandidateKind;
   remoteKind: PathCandidateKind;
   bucket: number;

@@ -267,6 +267,19 @@ describe('candidates that come and go', () => {
     ]);
   });
 
+  test('iceless 6.4: a candidate that renames the pair of the handshake leaves the primary the one that is probed', () => {
+    const driver = AgentDriver.of([GH], []);
+    driver.agent.addRemote(pathCandidate('host', S.address.key), 'signalled', driver.now);
+    driver.agent.handleAcceptedInitiation(initiation(0), response(0), ends(GH, S), driver.now);
+    driver.agent.addRemote(S, 'signalled', driver.now);
+    driver.agent.startProbing(driver.now);
+    answering(driver, { 'gh>s': 20 }).run(500);
+    driver.roundTripOf = () => undefined;
+    driver.agent.recheck(driver.now);
+    driver.run(200);
+    expect(driver.primary).toBeUndefined();
+  });
+
   test('removing the candidate of the primary clears it; removing another one does not', () => {
     const driver = established();
     driver.agent.removeRemote(GS, driver.now);
