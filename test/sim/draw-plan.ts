@@ -36,21 +36,21 @@ const GROUPS = ['staff', 'guests', 'night'];
 export function drawPlan(seed: number): WorldPlan {
   const dice = new Dice(new Streams(seed).number('plan'));
   const sites = dice.weighted<number>([
-    [5, 1],
+    [6, 1],
     [3, 2],
-    [2, 3],
+    [1, 3],
   ]);
   const hasWeb = dice.chance(0.4);
-  const gatewayCount = Math.max(sites, dice.between(1, hasWeb ? 3 : 4));
+  const gatewayCount = Math.max(sites, dice.pick([1, 1, 2, hasWeb ? 3 : 4]));
   const clientCount = dice.weighted<number>([
-    [4, 1],
-    [4, 2],
-    [4, 3],
+    [12, 1],
+    [10, 2],
+    [8, 3],
     [1, 5],
     [1, 8],
   ]);
   const relayCount = dice.weighted<number>([
-    [4, 1],
+    [6, 1],
     [3, 2],
     [1, 4],
   ]);
