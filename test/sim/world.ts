@@ -12,6 +12,7 @@ import { NameServers } from './actors/name-servers.ts';
 import { PortalService } from './actors/portal-service.ts';
 import { RelayProgram } from './actors/relay-program.ts';
 import { SiteNetwork } from './actors/site-network.ts';
+import { Outsider } from './attackers/outsider.ts';
 import { type Actor, type Context, NO_LOG, Watchers } from './context.ts';
 import { PUBLIC_ACCESS } from './draw-plan.ts';
 import type { Datagram, NetworkTap } from './network/datagram.ts';
@@ -65,6 +66,9 @@ export class World {
   readonly relays: RelayProgram[] = [];
   readonly siteNetworks: Map<string, SiteNetwork> = new Map();
   readonly traffic: Traffic;
+  readonly outsider: Outsider;
+  /** Clients that lied: what they broke for themselves is their own affair. */
+  readonly liars: Set<string> = new Set();
   readonly faults: Fault[] = [];
   readonly #actors: Actor[] = [];
   readonly #trace = new TraceHash();
@@ -84,7 +88,8 @@ export class World {
     this.context = { network, scheduler, streams, watchers, log: NO_LOG, fault };
     this.names = new NameServers(plan);
     this.traffic = new Traffic(this);
-    network.taps.push(this.#tap());
+    this.outsider = new Outsider(this);
+    network.taps.push(this.#tap(), this.outsider.tap);
     watchers.all.push(this.#recorder(), ...judgesOf(this));
     const wall = { wall: WALL_ZERO, countsSleep: true };
     const portalHost = this.topology.addHost('portal', PUBLIC_ACCESS, wall);

@@ -75,6 +75,12 @@ export class ClientProgram extends TunnelProgram<Client> implements ClientView {
     return true;
   }
 
+  /** Something to the portal, past its role. */
+  say(event: string, payload: unknown): void {
+    if (this.isAsleep || !this.isConnectedToPortal) return;
+    this.instance?.link.send(event, payload);
+  }
+
   /** Asks the stub on the first sentinel. What it forwards is not followed: the caller decides. */
   ask(name: string, type: number): StubAnswer {
     const { instance } = this;

@@ -82,7 +82,7 @@ function drawProbes(world: World): Probe[] {
 /** One for each resource that the client must be able to reach now, and for a while yet. */
 function probesOf(world: World, client: ClientProgram): Probe[] {
   const { policy } = world.portal;
-  if (!client.isRunning || !hasWay(world)) return [];
+  if (!client.isRunning || world.liars.has(client.name) || !hasWay(world)) return [];
   const until = world.wallNow + 2 * ANSWER_MS;
   const visible = visibleResources(policy, client.actor, world.wallNow);
   const lasting = visible.filter((resource) =>

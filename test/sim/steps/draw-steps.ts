@@ -33,6 +33,7 @@ function drawStep(dice: Dice): Step {
     [3, drawPortalStep],
     [3, drawNetworkStep],
     [1, drawClock],
+    [4, drawAttack],
     [
       2,
       (_, at) => ({
@@ -196,4 +197,18 @@ function drawClock(dice: Dice, afterMs: number): Step {
     index: dice.below(ANY),
     byMs,
   };
+}
+
+function drawAttack(dice: Dice, afterMs: number): Step {
+  const common = {
+    kind: 'attack',
+    afterMs,
+    client: dice.below(ANY),
+    seed: dice.below(1 << 30),
+  } as const;
+  const outsider = ['replay', 'reflect', 'mutate', 'handshakes', 'noise'] as const;
+  const liar = ['spoof', 'proxies', 'icmp', 'candidates', 'status'] as const;
+  return dice.chance(0.6)
+    ? { ...common, attack: { by: 'outsider', what: dice.pick(outsider) } }
+    : { ...common, attack: { by: 'client', what: dice.pick(liar) } };
 }

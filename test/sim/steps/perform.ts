@@ -4,12 +4,14 @@ import type { ClientProgram } from '../actors/client-program.ts';
 import type { GatewayProgram } from '../actors/gateway-program.ts';
 import type { PortalService } from '../actors/portal-service.ts';
 import type { RelayProgram } from '../actors/relay-program.ts';
+import { lie } from '../attackers/liar.ts';
 import type { Router } from '../network/router.ts';
 import { visibleResources } from '../policy-view.ts';
 import type { World } from '../world.ts';
 import { keepCalm } from './calm.ts';
 import { changePolicy } from './change-policy.ts';
 import type {
+  AttackStep,
   NetworkStep,
   PartitionStep,
   PortalStep,
@@ -76,8 +78,14 @@ export function performStep(world: World, step: Step): void {
     case 'calm':
       return keepCalm(world);
     case 'attack':
-      return;
+      return attack(world, step);
   }
+}
+
+function attack(world: World, { attack: { by, what }, client: index, seed }: AttackStep): void {
+  if (by === 'outsider') return world.outsider.attack(what, seed);
+  const client = pick(world.clients, index);
+  if (client?.isRunning && !client.isAsleep) lie(world, client, what, seed);
 }
 
 export function pick<T>(list: readonly T[], index: number): T | undefined {

@@ -146,13 +146,23 @@ export interface CalmStep extends Timed {
   readonly kind: 'calm';
 }
 
-/** `attack` names one of `test/sim/attackers`; what its parameters mean is its own business. */
+/** An outsider who sees datagrams pass (`attackers/outsider.ts`), or a client that lies (`attackers/liar.ts`). */
 export interface AttackStep extends Timed {
   readonly kind: 'attack';
-  readonly attack: string;
+  readonly attack: Attack;
   readonly client: number;
-  readonly parameters: readonly number[];
+  readonly seed: number;
 }
+
+export type Attack =
+  | {
+      readonly by: 'outsider';
+      readonly what: 'replay' | 'reflect' | 'mutate' | 'handshakes' | 'noise';
+    }
+  | {
+      readonly by: 'client';
+      readonly what: 'spoof' | 'proxies' | 'icmp' | 'candidates' | 'status';
+    };
 
 export type Step =
   | TrafficStep
