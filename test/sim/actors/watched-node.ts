@@ -10,10 +10,11 @@ import type { InnerPacket, SendOutcome } from '../../../src/link/node-types.ts';
 export interface SentToPeer {
   readonly peer: PeerId;
   readonly packet: Uint8Array;
+  /** Sent, or waiting for a handshake; else the link had no way for it, which is not the role's fault. */
+  readonly isTaken: boolean;
 }
 
 export class WatchedNode extends Node {
-  /** Sent, or waiting for a handshake. */
   #sent: SentToPeer[] = [];
   readonly #slots = new Map<PeerId, number>();
   #arrived: InnerPacket | undefined;
@@ -22,7 +23,7 @@ export class WatchedNode extends Node {
   override sendPacket(peer: PeerId, packet: Uint8Array, ecn: Ecn, now: Instant): SendOutcome {
     const outcome = super.sendPacket(peer, packet, ecn, now);
     const isTaken = outcome === 'sent' || outcome === 'waiting';
-    if (isTaken) this.#sent.push({ peer, packet: packet.slice() });
+    this.#sent.push({ peer, packet: packet.slice(), isTaken });
     return outcome;
   }
 

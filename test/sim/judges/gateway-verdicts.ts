@@ -96,7 +96,9 @@ export class GatewayVerdicts {
     const direct = typeof segments === 'string' || peer === undefined ? [] : segments;
     const sealed: Sealed[] = [
       ...direct.map((packet) => ({ client: peer ?? '', packet })),
-      ...this.settle(now).map((sent) => ({ client: sent.peer, packet: sent.packet })),
+      ...this.settle(now)
+        .filter(({ isTaken }) => isTaken)
+        .map((sent) => ({ client: sent.peer, packet: sent.packet })),
     ];
     this.totals.toClient.came++;
     if (sealed.length > 0) this.totals.toClient.passed++;
