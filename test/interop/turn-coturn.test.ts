@@ -1,33 +1,40 @@
 // Our TURN client against coturn (the Debian package) on loopback, configured as relay 7.3 says. What upstream cannot: allocate, bind,
 // carry data, survive stale nonces, an allocation that is in the way, and expiry.
 
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createHmac } from 'node:crypto';
-import { createSocket } from 'node:dgram';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Endpoint, parseEndpoint } from '../../src/base/address.ts';
+import type { Endpoint } from '../../src/base/address.ts';
 import { monotonicNow } from '../../src/io/clock.ts';
 import { parseStun, STUN_METHOD } from '../../src/wire/stun/message.ts';
 import { PlainPeer, TurnDriver } from '../support/turn-driver.ts';
+import {
+  type CoturnUsers,
+  coturnCredentials,
+  isCoturnMissing,
+  startCoturn,
+  toEndpoint,
+} from './support/coturn.ts';
 
-const SECRET = 'turn-interop-secret';
 const PORT = 24_780;
 const V4 = toEndpoint(`127.0.0.1:${PORT}`);
 const V6 = toEndpoint(`[::1]:${PORT}`);
-const isMissing = spawnSync('turnserver', ['--version']).error !== undefined;
-const note = isMissing ? ' (skipped: no turnserver on the path)' : '';
+const note = isCoturnMissing ? ' (skipped: no turnserver on the path)' : '';
+/** relay 7.3: coturn's two ways to know its users. */
+const CONFIGURATIONS: readonly CoturnUsers[] = ['by secret', 'static'];
 
-describe.skipIf(isMissing)(`coturn${note}`, () => {
+describe.skipIf(isCoturnMissing).each(CONFIGURATIONS)(`coturn with users %s${note}`, (users) => {
+  const restart = (): Promise<ChildProcess> =>
+    startCoturn({ directory, port: PORT, users, settings: ['stale-nonce=3'] });
   const directory = mkdtempSync(join(tmpdir(), 'coturn-'));
   const drivers: TurnDriver[] = [];
   const peers: PlainPeer[] = [];
   let coturn: ChildProcess | undefined;
 
   beforeAll(async () => {
-    coturn = await startCoturn(directory, ['stale-nonce=3']);
+    coturn = await restart();
   });
 
   afterEach(async () => {
@@ -42,12 +49,10 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
 
   async function connect(
     addresses: readonly Endpoint[],
-    username = '1999999999:gw',
+    name = 'gw',
     sockets?: TurnDriver['sockets'],
   ): Promise<TurnDriver> {
-    const password = createHmac('sha1', SECRET).update(username).digest('base64');
-    const credentials = { username, password, realm: 'firezone' };
-    const driver = await TurnDriver.create(addresses, credentials, sockets);
+    const driver = await TurnDriver.create(addresses, coturnCredentials(users, name), sockets);
     drivers.push(driver);
     return driver;
   }
@@ -94,8 +99,8 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
   });
 
   it('relays between two of its own allocations', async () => {
-    const a = await connect([V4], '1999999999:a');
-    const b = await connect([V4], '1999999999:b');
+    const a = await connect([V4], 'a');
+    const b = await connect([V4], 'b');
     await Promise.all([a.allocated(), b.allocated()]);
     const relayedA = a.allocation.relayedAddress(4) as Endpoint;
     const relayedB = b.allocation.relayedAddress(4) as Endpoint;
@@ -143,7 +148,7 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
     await former.allocated();
     const relayedBefore = former.allocation.relayedAddress(4)?.key;
     former.abandon();
-    const driver = await connect([V4], '1999999999:gw', former.sockets);
+    const driver = await connect([V4], 'gw', former.sockets);
     drivers.splice(drivers.indexOf(former), 1);
     await driver.allocated();
     expect(driver.allocation.relayedAddress(4)?.key).not.toBe(relayedBefore);
@@ -156,7 +161,7 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
     first.drive();
     first.abandon();
     drivers.splice(drivers.indexOf(first), 1);
-    const second = await connect([V4], '1999999999:gw', first.sockets);
+    const second = await connect([V4], 'gw', first.sockets);
     await second.allocated();
   }, 20_000);
 
@@ -172,15 +177,17 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
   });
 
   it('gives up with a wrong password', async () => {
-    const credentials = { username: '1999999999:gw', password: 'wrong', realm: 'firezone' };
+    const credentials = { ...coturnCredentials(users, 'gw'), password: 'wrong' };
     const driver = await TurnDriver.create([V4], credentials);
     drivers.push(driver);
     await driver.until('a failure', () => driver.events.some((e) => e.kind === 'failed'));
     expect(driver.events.at(-1)).toEqual({ kind: 'failed', reason: 'authentication' });
   });
 
-  it('gives up with a user name that has expired', async () => {
-    const driver = await connect([V4], '1000000000:gw');
+  it('gives up with a user name that has expired or does not exist', async () => {
+    const credentials = { ...coturnCredentials(users, 'gw'), username: '1000000000:gw' };
+    const driver = await TurnDriver.create([V4], credentials);
+    drivers.push(driver);
     await driver.until('a failure', () => driver.events.some((e) => e.kind === 'failed'));
     expect(driver.events.at(-1)).toEqual({ kind: 'failed', reason: 'authentication' });
   });
@@ -193,7 +200,7 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
     const ended = new Promise((resolve) => coturn?.once('exit', resolve));
     coturn?.kill('SIGKILL');
     await ended;
-    coturn = await startCoturn(directory, ['stale-nonce=3']);
+    coturn = await restart();
     const before = driver.events.length;
     driver.allocation.refresh(monotonicNow());
     driver.drive();
@@ -204,73 +211,3 @@ describe.skipIf(isMissing)(`coturn${note}`, () => {
     await peer.receives('after the restart');
   }, 30_000);
 });
-
-async function startCoturn(directory: string, options: readonly string[]): Promise<ChildProcess> {
-  const file = join(directory, 'turnserver.conf');
-  const settings = [
-    `listening-port=${PORT}`,
-    'listening-ip=127.0.0.1',
-    'listening-ip=::1',
-    'relay-ip=127.0.0.1',
-    'relay-ip=::1',
-    'realm=firezone',
-    'use-auth-secret',
-    `static-auth-secret=${SECRET}`,
-    'min-port=50000',
-    'max-port=50200',
-    'allow-loopback-peers',
-    'no-multicast-peers',
-    'no-rfc5780',
-    'no-tls',
-    'no-dtls',
-    'no-cli',
-    `userdb=${join(directory, 'turndb')}`,
-    `pidfile=${join(directory, 'turnserver.pid')}`,
-    'log-file=stdout',
-    'simple-log',
-    ...options,
-  ];
-  writeFileSync(file, `${settings.join('\n')}\n`);
-  const child = spawn('turnserver', ['-c', file], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      reject(new Error(`coturn does not start: ${output}`));
-    }, 10_000);
-    const onOutput = (chunk: Buffer): void => {
-      output += chunk.toString();
-      if (!output.includes('SQLite DB connection success')) return;
-      clearTimeout(timer);
-      resolve();
-    };
-    child.stdout.on('data', onOutput);
-    child.stderr.on('data', onOutput);
-    child.once('exit', (code) => reject(new Error(`coturn ended with ${code}: ${output}`)));
-  });
-  await untilAnswers(V4);
-  await untilAnswers(V6);
-  return child;
-}
-
-/** Its log says that it listens before it does. */
-async function untilAnswers({ address, port }: Endpoint): Promise<void> {
-  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
-  let isAnswered = false;
-  socket.on('message', () => {
-    isAnswered = true;
-  });
-  const binding = Buffer.from('000100002112a442000102030405060708090a0b', 'hex');
-  for (let attempt = 0; attempt < 200 && !isAnswered; attempt++) {
-    socket.send(binding, port, address);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  socket.close();
-  if (!isAnswered) throw new Error('coturn does not answer');
-}
-
-function toEndpoint(text: string): Endpoint {
-  const value = parseEndpoint(text);
-  if (!value) throw new Error(`not an endpoint: ${text}`);
-  return value;
-}

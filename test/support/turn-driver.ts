@@ -1,4 +1,5 @@
-// Drives an `Allocation` over real UDP sockets on loopback, with the real clock: for tests against relays that are processes.
+// Drives an `Allocation` over real UDP sockets on loopback, or over a TCP or TLS connection, with the real clock: for tests against relays that are
+// processes.
 
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -9,12 +10,18 @@ import {
   type IpFamily,
   parseIp,
 } from '../../src/base/address.ts';
+import { createReceiveBatch, RUN } from '../../src/base/batch.ts';
+import { at } from '../../src/base/bytes.ts';
 import { SILENT_LOG } from '../../src/base/log.ts';
+import { isStreamAddress, streamEndpoint } from '../../src/base/stream-endpoint.ts';
 import { monotonicNow } from '../../src/io/clock.ts';
 import { createNodeCrypto } from '../../src/io/crypto/node-crypto.ts';
+import { ClientStreams, type ClientStreamsOptions } from '../../src/io/relay/client-streams.ts';
+import type { TurnStream } from '../../src/io/relay/turn-stream.ts';
 import { Allocation } from '../../src/proto/turn/allocation.ts';
 import type { AllocationEvent } from '../../src/proto/turn/allocation-types.ts';
 import type { TurnCredentials } from '../../src/proto/turn/auth.ts';
+import type { StreamTarget } from '../../src/proto/turn/stream-dialer.ts';
 import { parseChannelData } from '../../src/wire/turn/channel-data.ts';
 
 const PATIENCE_MS = 15_000;
@@ -31,6 +38,8 @@ export class TurnDriver {
   /** Datagrams from the relay that `true` loses. */
   loses: (bytes: Uint8Array) => boolean = () => false;
   readonly #sockets: ReadonlyMap<IpFamily, Socket>;
+  readonly #streams: ClientStreams | undefined;
+  readonly #batch = createReceiveBatch(65_536, 16, 1);
   readonly #waiting = new Set<() => void>();
   #timer: NodeJS.Timeout | undefined;
   /** Until the last datagram has left. */
@@ -40,8 +49,11 @@ export class TurnDriver {
     sockets: ReadonlyMap<IpFamily, Socket>,
     addresses: readonly Endpoint[],
     credentials: TurnCredentials,
+    streams?: ClientStreams,
   ) {
     this.#sockets = sockets;
+    this.#streams = streams;
+    streams?.onReadable((stream) => this.#receiveFromStream(stream));
     const deps = { crypto: createNodeCrypto(), log: SILENT_LOG };
     const config = { addresses, credentials, software: 'snownet' };
     this.allocation = new Allocation(config, deps, monotonicNow());
@@ -60,6 +72,24 @@ export class TurnDriver {
     return new TurnDriver(sockets ?? (await openSockets(addresses)), addresses, credentials);
   }
 
+  /** Over TCP, or TLS where the target says so. Rejects if the connection cannot be made. */
+  static async overStream(
+    target: StreamTarget,
+    credentials: TurnCredentials,
+    options: Omit<ClientStreamsOptions, 'log'> = {},
+  ): Promise<TurnDriver> {
+    const streams = new ClientStreams({ ...options, log: SILENT_LOG });
+    const stream = streamEndpoint(1, target.remote.port);
+    await new Promise<void>((resolve, reject) => {
+      streams.onEvent(({ kind }) => {
+        if (kind === 'stream-opened') resolve();
+        else reject(new Error('the connection was not opened'));
+      });
+      streams.execute({ kind: 'open-stream', stream, target });
+    });
+    return new TurnDriver(new Map(), [stream], credentials, streams);
+  }
+
   get sockets(): ReadonlyMap<IpFamily, Socket> {
     return this.#sockets;
   }
@@ -69,6 +99,10 @@ export class TurnDriver {
     const { allocation } = this;
     for (let transmit = allocation.pollTransmit(); transmit; transmit = allocation.pollTransmit()) {
       const { address, port } = transmit.destination;
+      if (isStreamAddress(address)) {
+        this.#streams?.send(transmit);
+        continue;
+      }
       const socket = this.#sockets.get(familyOf(address));
       this.#sending = new Promise((resolve) => {
         if (socket) socket.send(transmit.payload, port, address, () => resolve());
@@ -140,6 +174,7 @@ export class TurnDriver {
     clearTimeout(this.#timer);
     await this.#sending;
     for (const socket of this.#sockets.values()) socket.close();
+    this.#streams?.close();
   }
 
   /** Leaves the sockets to another driver. */
@@ -151,14 +186,33 @@ export class TurnDriver {
   #receive(family: IpFamily, bytes: Buffer, remote: RemoteInfo): void {
     const from = toEndpoint(remote);
     const own = this.#sockets.get(family)?.address();
-    if (own === undefined || this.loses(bytes)) return;
+    if (own) this.#handle(bytes, from, toEndpoint(own));
+  }
+
+  #receiveFromStream(stream: TurnStream): void {
+    const { runs, slab } = this.#batch;
+    for (let count = stream.receive(this.#batch); count > 0; count = stream.receive(this.#batch)) {
+      for (let row = 0; row < count * RUN.stride; row += RUN.stride) {
+        const start = at(runs, row + RUN.offset);
+        const end = start + at(runs, row + RUN.length);
+        const segment = at(runs, row + RUN.segmentLength);
+        for (let offset = start; offset < end; offset += segment) {
+          const bytes = slab.slice(offset, Math.min(offset + segment, end));
+          this.#handle(bytes, stream.name, stream.name);
+        }
+      }
+    }
+  }
+
+  #handle(bytes: Uint8Array, from: Endpoint, local: Endpoint): void {
+    if (this.loses(bytes)) return;
     const data = this.allocation.matches(from) ? parseChannelData(bytes) : undefined;
     if (data) {
       const ends = this.allocation.handleChannelData(data.channel);
       const text = new TextDecoder().decode(data.payload);
       if (ends) this.received.push({ from: ends.peer.key, text });
     } else {
-      this.allocation.handleDatagram(Uint8Array.from(bytes), from, toEndpoint(own), monotonicNow());
+      this.allocation.handleDatagram(Uint8Array.from(bytes), from, local, monotonicNow());
     }
     this.drive();
   }
