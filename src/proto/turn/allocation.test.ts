@@ -423,6 +423,56 @@ describe('channels', () => {
   });
 });
 
+describe('relay 8.1', () => {
+  it('14: no channel to a family without a relayed address; wishes for it are dropped', () => {
+    const world = new TurnWorld({ publicAddresses: [RELAY_V4.address] });
+    const client = world.addClient({ addresses: [RELAY_V4] });
+    client.allocation.bindChannel(PEER_V6, world.now);
+    client.allocation.bindChannel(PEER, world.now);
+    world.settle();
+    client.allocation.bindChannel(PEER_V6, world.now);
+    world.settle();
+    expect(client.takeEvents().filter((line) => line.startsWith('channel'))).toHaveLength(1);
+    expect(world.takeTrace().filter((line) => line === 'client channel-bind')).toHaveLength(1);
+    expect(client.allocation.sendToPeer(PEER_V6, new Uint8Array(1), 0, world.now)).toBe(
+      'no-channel',
+    );
+  });
+
+  it('19: refresh() with an allocation asks to prolong it, without LIFETIME 0', () => {
+    const { world, client } = allocated({ addresses: [RELAY_V4] });
+    world.sent.length = 0;
+    client.allocation.refresh(world.now);
+    world.settle();
+    const [request] = world.sent.flatMap(({ message }) => message ?? []);
+    expect(request?.method).toBe(STUN_METHOD.refresh);
+    expect(request && findAttribute(request, 'lifetime')).toBeUndefined();
+    expect(client.allocation.hasAllocation).toBe(true);
+  });
+
+  it('24: an allocation that reaches the end of its lifetime is gone, by a timer of its own', () => {
+    const { world, client } = allocated({ addresses: [RELAY_V4] });
+    client.takeEvents();
+    // The relay answers BINDING, and refuses every REFRESH without saying why.
+    world.deliver = ({ from, message }) =>
+      !(from === 'client' && message?.method === STUN_METHOD.refresh) || message === undefined;
+    world.advance(300_000);
+    const events = (): string[] => client.takeEvents().filter((line) => line.includes('removed'));
+    world.advance(8_200);
+    expect(events()).toHaveLength(2);
+  });
+
+  it('30: a round trip is measured by requests that were sent once (Karn)', () => {
+    const world = new TurnWorld();
+    let losses = 1;
+    world.deliver = ({ from }) => !(from === 'client' && losses-- > 0);
+    const client = world.addClient({ addresses: [RELAY_V4] });
+    world.advance(1_500);
+    expect(client.allocation.hasAllocation).toBe(true);
+    expect(client.allocation.rtt).toBeLessThan(100);
+  });
+});
+
 describe('the end', () => {
   it('release gives the allocation back and says nothing more', () => {
     const { world, client } = allocated();
