@@ -87,6 +87,34 @@ describe('a relay that the portal withdraws while it works', () => {
   });
 });
 
+describe('an outage', () => {
+  test.each([3_000, 6_000, 20_000, 120_000])(
+    'of %d ms under traffic, of the portal, too, ends by itself where there is one relay',
+    (outageMs) => {
+      const { world } = connected(1);
+      world.network.isDelivered = () => false;
+      longestSilence(world, outageMs);
+      world.network.isDelivered = () => true;
+      longestSilence(world, 65_000);
+      for (const { node } of [world.client, world.gateway]) {
+        expect(node.snapshot().relays).toMatchObject([{ hasAllocation: true }]);
+      }
+      if (outageMs > 15_000) return; // The connection has failed, as it should; the next one finds the relay.
+      expect(longestSilence(world, 2_000)).toBeLessThan(200);
+    },
+  );
+
+  test('ends at once when the portal names the relay again', () => {
+    const { world, relays } = connected(1);
+    world.network.isDelivered = () => false;
+    longestSilence(world, 60_000);
+    world.network.isDelivered = () => true;
+    world.announce(relays);
+    world.run(500);
+    expect(world.gateway.node.snapshot().relays).toMatchObject([{ hasAllocation: true }]);
+  });
+});
+
 describe('relay 8.1', () => {
   test('33: a relay that was removed or replaced is a former one, restarted it stays current', () => {
     const { world, relays } = connected(1);

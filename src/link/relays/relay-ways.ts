@@ -5,7 +5,7 @@
 //      │ nothing for UDP_PATIENCE_MS, from no relay              ▲ UDP answers again: allocate there, then leave the stream
 //      ▼                                                         │
 //   dial ── a stream opens ── it answers ──▶ stream in use, UDP is asked again after a while
-//      └─── nothing opens, nothing answers ──▶ failed
+//      └─── nothing opens, nothing answers ──▶ failed; kept by its owner if it worked before and is the last: asked again after a while
 //
 // UDP is better where it works, because a stream makes loss into delay. So a stream is only for when *no* relay answers over UDP: as long as
 // another one does, connections use that one.
@@ -36,6 +36,9 @@ const MAX_UDP_RETRY_MS = 600_000;
 /** A stream that ends is opened again at once; one that ends again before it was of any use is not. */
 const FIRST_REDIAL_MS = 1000;
 const MAX_REDIAL_MS = 30_000;
+/** A relay that worked and is unreachable now, as in an outage of the network, is asked again after a while. */
+const FIRST_RETRY_MS = 2000;
+const MAX_RETRY_MS = 60_000;
 const SOFTWARE = 'firezone-gateway';
 
 export type WaysEvent =
@@ -74,6 +77,8 @@ export class RelayWays {
   #redialMs = 0;
   #dialer: StreamDialer | undefined;
   #stream: Stream | undefined;
+  #hasWorked = false;
+  #retryMs = FIRST_RETRY_MS;
 
   constructor(info: RelayInfo, deps: WaysDeps, now: Instant) {
     this.#info = info;
@@ -124,6 +129,21 @@ export class RelayWays {
   relearn(now: Instant): void {
     if (this.#retryUdpAt !== undefined) this.#retryUdpAt = now;
     this.#inUse.relearn(now);
+    this.#settle(now);
+  }
+
+  /** After it failed: from the beginning, later. `false`: it never worked, or what failed will not change by itself. */
+  retryLater(reason: AllocationFailure, now: Instant): boolean {
+    if (reason !== 'no-response' || !this.#hasWorked) return false;
+    this.#retryUdpAt = later(now, this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+    return true;
+  }
+
+  /** The portal names it again: what is asked too slowly by now is asked anew. */
+  retryNow(now: Instant): void {
+    if (!this.#hasWorked || this.isUdpAlive || this.#stream || this.#dialer) return;
+    this.#retryUdp(now);
     this.#settle(now);
   }
 
@@ -220,6 +240,10 @@ export class RelayWays {
     if (isAnswered) this.#handleUdpAnswers(now);
     else if (this.#wasAnswered && this.transport === 'udp') this.#handleUdpSilence(now);
     this.#wasAnswered = isAnswered;
+    if (this.#inUse.hasAllocation) {
+      this.#hasWorked = true;
+      this.#retryMs = FIRST_RETRY_MS;
+    }
     if (streamFailure) this.#handleStreamFailure(streamFailure, now);
     if (udpFailure) this.#handleUdpFailure(udpFailure, now);
     this.#settleDialer(now);
@@ -267,6 +291,8 @@ export class RelayWays {
   #retryUdp(now: Instant): void {
     this.#retryUdpAt = undefined;
     this.#udp = this.#createAllocation(this.#info.addresses, undefined, now);
+    if (this.#stream || this.#dialer || this.#targets.length === 0) return;
+    this.#dialAt = later(now, UDP_PATIENCE_MS);
   }
 
   #considerDialing(now: Instant): void {

@@ -12,7 +12,7 @@ import { earliest, type Instant } from '../../base/time.ts';
 import type { Ecn, Transmit } from '../../base/transmit.ts';
 import type { LocalCandidateInfo } from '../../proto/ice/local-candidates.ts';
 import type { Allocation } from '../../proto/turn/allocation.ts';
-import type { AllocationSnapshot } from '../../proto/turn/allocation-types.ts';
+import type { AllocationFailure, AllocationSnapshot } from '../../proto/turn/allocation-types.ts';
 import type { StreamCommand, StreamEvent } from '../../proto/turn/stream-dialer.ts';
 import { RelayAddresses } from './relay-addresses.ts';
 import type { RelayInfo, StreamWay } from './relay-info.ts';
@@ -84,6 +84,8 @@ export class Relays {
   #events: RelaysEvent[] = [];
   readonly #commands: StreamCommand[] = [];
   #lastStreamId = 0;
+  /** Since something was heard of a relay. */
+  #hasSaidNoRelays = false;
 
   constructor(deps: RelaysDeps) {
     this.#deps = deps;
@@ -92,7 +94,7 @@ export class Relays {
   handleTimeout(now: Instant): void {
     for (const relay of this.#relays.values()) {
       relay.ways.handleTimeout(now);
-      this.#settle(relay);
+      this.#settle(relay, now);
     }
   }
 
@@ -104,7 +106,7 @@ export class Relays {
     if (kind === 'stream-opened') this.#addresses.add(stream, relay);
     else this.#forgetStream(stream);
     relay.ways.handleStream(event, now);
-    this.#settle(relay);
+    this.#settle(relay, now);
   }
 
   /** A STUN message from one of the relay's sockets. */
@@ -116,7 +118,7 @@ export class Relays {
     now: Instant,
   ): boolean {
     const accepted = relay.ways.handleDatagram(bytes, from, local, now);
-    this.#settle(relay);
+    this.#settle(relay, now);
     return accepted;
   }
 
@@ -128,7 +130,7 @@ export class Relays {
     for (const relay of this.#relays.values()) {
       if (given.has(relay.info.id)) continue;
       relay.ways.refresh(now);
-      this.#settle(relay);
+      this.#settle(relay, now);
     }
   }
 
@@ -141,14 +143,14 @@ export class Relays {
   ): boolean {
     const outcome = relay.allocation.sendToPeer(peer, out.payload, out.ecn, now);
     relay.ways.settle(now);
-    this.#settle(relay);
+    this.#settle(relay, now);
     return outcome === 'sent';
   }
 
   bindChannel(relay: Relay, peer: Endpoint, now: Instant): void {
     relay.allocation.bindChannel(peer, now);
     relay.ways.settle(now);
-    this.#settle(relay);
+    this.#settle(relay, now);
   }
 
   /** Every allocation from scratch, with the credentials kept (relay 4.17). */
@@ -158,7 +160,7 @@ export class Relays {
     for (const relay of this.#relays.values()) {
       relay.candidates.clear();
       relay.ways.restart(now);
-      this.#settle(relay);
+      this.#settle(relay, now);
     }
     this.#byRelayed.clear();
     this.#events = [];
@@ -176,7 +178,7 @@ export class Relays {
       }
       relay.candidates.clear();
       relay.ways.restart(now);
-      this.#settle(relay);
+      this.#settle(relay, now);
     }
   }
 
@@ -184,7 +186,7 @@ export class Relays {
   relearn(now: Instant): void {
     for (const relay of this.#relays.values()) {
       relay.ways.relearn(now);
-      this.#settle(relay);
+      this.#settle(relay, now);
     }
   }
 
@@ -265,7 +267,7 @@ export class Relays {
 
   #add(info: RelayInfo, now: Instant): void {
     const known = this.#relays.get(info.id);
-    if (known && isSameRelay(known.info, info)) return;
+    if (known && isSameRelay(known.info, info)) return this.#retry(known, now);
     if (known) this.#leave(info.id, 'replaced', now);
     if (this.#relays.size >= MAX_RELAYS) {
       this.#deps.log.warn('ignored a relay: there are too many', { relay: info.id });
@@ -303,7 +305,7 @@ export class Relays {
       this.#left.delete(address.key);
     }
     this.#deps.log.info('relay added', { relay: info.id });
-    this.#settle(relay);
+    this.#settle(relay, now);
   }
 
   #leave(id: RelayId, reason: string, now: Instant): void {
@@ -329,12 +331,13 @@ export class Relays {
   }
 
   /** Drains what a relay was asked or told; one that gave up is forgotten. */
-  #settle(relay: Relay): void {
+  #settle(relay: Relay, now: Instant): void {
     const { ways, info } = relay;
     this.#drain(relay);
     for (let event = ways.pollEvent(); event; event = ways.pollEvent()) {
       switch (event.kind) {
         case 'candidate-added':
+          this.#hasSaidNoRelays = false;
           relay.candidates.set(slotOf(event.candidate), event.candidate);
           if (event.candidate.kind === 'relayed') {
             this.#byRelayed.set(event.candidate.address.key, relay);
@@ -352,12 +355,25 @@ export class Relays {
           this.#events.push({ kind: 'relay-gone', relay: info.id });
           break;
         case 'failed':
-          this.#drain(relay);
-          this.#forget(relay, event.reason);
-          if (this.#relays.size === 0) this.#events.push({ kind: 'no-relays' });
-          return;
+          return this.#handleFailure(relay, event.reason, now);
       }
     }
+  }
+
+  /** The last one that worked is kept and asked again: what is gone may be our network, and the portal with it. */
+  #handleFailure(relay: Relay, reason: AllocationFailure, now: Instant): void {
+    this.#drain(relay);
+    const isLast = this.#relays.size === 1;
+    const isKept = isLast && relay.ways.retryLater(reason, now);
+    if (isKept) this.#events.push({ kind: 'relay-gone', relay: relay.info.id });
+    else this.#forget(relay, reason);
+    if (isLast && !this.#hasSaidNoRelays) this.#events.push({ kind: 'no-relays' });
+    this.#hasSaidNoRelays = isKept;
+  }
+
+  #retry(relay: Relay, now: Instant): void {
+    relay.ways.retryNow(now);
+    this.#settle(relay, now);
   }
 
   /** Datagrams first: they may be the last of a stream. */
