@@ -268,6 +268,7 @@ export class GatewayProcess {
       case 'configure-interface':
         return this.#configure(event.addresses);
       case 'flow-logs-configured':
+      case 'legacy-domain-set-up':
       case 'flow-started':
       case 'flow-completed':
         return; // Flow logs have their place here.

@@ -290,7 +290,7 @@ export function initPayload(
   };
 }
 
-function authorization(
+export function authorization(
   resource: GatewayResource,
   client: TestClient,
   expiresIn: number | undefined,

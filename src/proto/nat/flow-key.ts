@@ -10,6 +10,7 @@
 import type { EmbeddedPacket } from '../../wire/ip/embedded-packet.ts';
 import { icmpReplyType, isIcmpReplyType } from '../../wire/ip/icmp.ts';
 import { type ParsedPacket, TRANSPORT } from '../../wire/ip/parsed-packet.ts';
+import { IP_PROTOCOL } from '../../wire/ip/protocol.ts';
 
 /** Marks the type of a reply, which would otherwise look like the port of an echo. */
 const REPLY_TYPE = 0x100;
@@ -33,18 +34,18 @@ export class FlowKey {
 
   /** Of the packet inside an error that comes from the network: one the client sent. */
   readErrorToClient({ protocol, transport, sourcePort, destinationPort }: EmbeddedPacket): void {
-    this.protocol = protocol;
+    this.protocol = kindOf(protocol);
     this.ports = portsOf(transport, sourcePort, destinationPort);
   }
 
   /** Of the packet inside an error that the client sends: one it received. */
   readErrorOfClient({ protocol, transport, sourcePort, destinationPort }: EmbeddedPacket): void {
-    this.protocol = protocol;
+    this.protocol = kindOf(protocol);
     this.ports = portsOf(transport, destinationPort, sourcePort);
   }
 
   #read(packet: ParsedPacket, clientPort: number, resourcePort: number, isReply: boolean): boolean {
-    this.protocol = packet.protocol;
+    this.protocol = kindOf(packet.protocol);
     if (packet.transport !== TRANSPORT.icmp) {
       this.ports = portsOf(packet.transport, clientPort, resourcePort);
       this.hasClientPort = packet.transport !== TRANSPORT.other;
@@ -56,6 +57,11 @@ export class FlowKey {
     this.ports = REPLY_TYPE | replyType;
     return isReply ? isIcmpReplyType(version, icmpType) : replyType >= 0;
   }
+}
+
+/** Both versions of ICMP are one (data-plane 9.4): the addresses tell them apart, and a session may join both. */
+function kindOf(protocol: number): number {
+  return protocol === IP_PROTOCOL.icmpv6 ? IP_PROTOCOL.icmp : protocol;
 }
 
 function portsOf(transport: number, clientPort: number, resourcePort: number): number {

@@ -223,6 +223,11 @@ export class NatTable {
     return this.#sessions.isTranslated(session);
   }
 
+  /** Whether client and resource have addresses of different families (data-plane 13). */
+  isCrossFamily(session: number): boolean {
+    return this.#sessions.isCrossFamily(session);
+  }
+
   /** The client's port, or the identifier of its echo. */
   insidePortOf(session: number): number {
     return this.#sessions.insidePortsOf(session) >>> 16;

@@ -7,6 +7,7 @@
 
 import { int32At } from '../../base/bytes.ts';
 import { type Instant, later } from '../../base/time.ts';
+import { isMappedWords } from '../../wire/ip/parsed-packet.ts';
 import { IP_PROTOCOL } from '../../wire/ip/protocol.ts';
 import { TCP_FLAG } from '../../wire/ip/tcp.ts';
 import type { FlowKey } from './flow-key.ts';
@@ -40,6 +41,8 @@ const FLAG = {
   used: 0x1000,
   translated: 0x2000,
   expired: 0x4000,
+  /** The client sees an address of one family, the resource has one of the other. */
+  crossFamily: 0x8000,
 } as const;
 const FIN_BOTH: number = FLAG.finToResource | FLAG.finToClient;
 const PROTOCOL_MASK = 0xff;
@@ -130,7 +133,13 @@ export class Sessions {
     }
     rows[row + ROW.insidePorts] = ports;
     rows[row + ROW.outsidePorts] = outsidePorts;
-    rows[row + ROW.state] = protocol | FLAG.used | (isTranslated ? FLAG.translated : 0);
+    const isCross =
+      isMappedWords(rows, row + ROW.inside) !== isMappedWords(rows, row + ROW.outside);
+    rows[row + ROW.state] =
+      protocol |
+      FLAG.used |
+      (isTranslated ? FLAG.translated : 0) |
+      (isCross ? FLAG.crossFamily : 0);
     rows[row + ROW.epoch] = 0;
     this.touch(session, now);
     this.#byInside.add(rows, session);
@@ -201,6 +210,10 @@ export class Sessions {
 
   isTranslated(session: number): boolean {
     return (this.#stateOf(session) & FLAG.translated) !== 0;
+  }
+
+  isCrossFamily(session: number): boolean {
+    return (this.#stateOf(session) & FLAG.crossFamily) !== 0;
   }
 
   isReset(session: number): boolean {
@@ -288,7 +301,6 @@ function lifetimeOf(state: number): number {
     case IP_PROTOCOL.udp:
       return (state & FLAG.translated) !== 0 ? UDP_LIFETIME_MS : OTHER_LIFETIME_MS;
     case IP_PROTOCOL.icmp:
-    case IP_PROTOCOL.icmpv6:
       return ICMP_LIFETIME_MS;
     default:
       return OTHER_LIFETIME_MS;

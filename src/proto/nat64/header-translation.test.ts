@@ -55,34 +55,37 @@ function translated(type: number, code: number, rest: number, to: typeof TO_V4):
   return [view.getUint8(at), view.getUint8(at + 1), view.getUint32(at + 4)];
 }
 
+/** Type, code, word behind them; what becomes of them. */
+type Row = readonly [number, number, number, unknown];
+
 describe('ICMP 4 to 6 (13.3)', () => {
-  test.each([
+  test.each<Row>([
     [8, 0, 0x01020304, [128, 0, 0x01020304]],
     [0, 0, 0x01020304, [129, 0, 0x01020304]],
     [11, 1, 0, [3, 1, 0]],
-    ...[0, 1, 5, 6, 7, 8, 11, 12].map((code) => [3, code, 0, [1, 0, 0]] as const),
+    ...[0, 1, 5, 6, 7, 8, 11, 12].map((code): Row => [3, code, 0, [1, 0, 0]]),
     [3, 2, 0, [4, 1, 6]],
     [3, 3, 0, [1, 4, 0]],
     [3, 4, 0, [2, 0, 508]],
     [3, 4, 1_400, [2, 0, 1_420]],
-    ...[9, 10, 13, 15].map((code) => [3, code, 0, [1, 1, 0]] as const),
+    ...[9, 10, 13, 15].map((code): Row => [3, code, 0, [1, 1, 0]]),
     ...[
       [3, 14],
       [5, 0],
       [12, 0],
       [13, 0],
       [200, 0],
-    ].map(([type = 0, code = 0]) => [type, code, 0, 'dropped'] as const),
+    ].map(([type = 0, code = 0]): Row => [type, code, 0, 'dropped']),
   ])('%i/%i', (type, code, rest, expected) => {
     expect(translated(type, code, rest, TO_V6)).toEqual(expected);
   });
 });
 
 describe('ICMP 6 to 4 (13.4)', () => {
-  test.each([
+  test.each<Row>([
     [128, 0, 0x01020304, [8, 0, 0x01020304]],
     [129, 0, 0x01020304, [0, 0, 0x01020304]],
-    ...[0, 2, 3].map((code) => [1, code, 0, [3, 1, 0]] as const),
+    ...[0, 2, 3].map((code): Row => [1, code, 0, [3, 1, 0]]),
     [1, 1, 0, [3, 10, 0]],
     [1, 4, 0, [3, 3, 0]],
     [1, 5, 0, 'dropped'],

@@ -14,7 +14,7 @@ import { MAX_PACKET_LENGTH } from '../../wire/ip/protocol.ts';
 import type { Access } from './access.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { GatewayCount } from './decisions.ts';
-import { applySetup, checkSetup, type DomainSetup } from './dns-nat.ts';
+import { applySetup, checkSetup } from './dns-nat.ts';
 import type { DomainSetups, FinishedSetup } from './domain-setups.ts';
 import type { GatewayEvent, ResolveResult } from './events.ts';
 import type { GatewayWide } from './gateway-wide.ts';
@@ -23,6 +23,16 @@ import { type GatewayLink, wasTaken } from './link.ts';
 // Implementation
 /** A domain that was set up this recently is not resolved again: one burst of look-ups on the client, one query here. */
 const MIN_REFRESH_INTERVAL_MS = 1_000;
+
+/** What an answer is about. */
+interface About {
+  readonly resource: string;
+  readonly domain: string;
+  readonly isLegacy?: boolean;
+}
+
+/** A domain and the addresses a client of the earliest generation gave it. */
+export type LegacyDomain = Omit<AssignedIps, 'kind'>;
 
 export interface ControlDeps {
   readonly wide: GatewayWide;
@@ -87,12 +97,22 @@ export class ControlPackets {
     }
   }
 
-  #handleAssignedIps(client: ClientPeer, event: AssignedIps, now: Instant): void {
-    const setup = checkSetup(client, event);
-    if (typeof setup === 'string') {
-      this.#refuse(client, event, setup, now);
+  /** A domain that came with a message of the portal (data-plane 9.5); answered with an event. */
+  handleLegacyDomain(client: ClientPeer, wish: LegacyDomain, now: Instant): void {
+    this.#handleAssignedIps(client, { kind: 'assigned-ips', ...wish, isLegacy: true }, now);
+  }
+
+  #handleAssignedIps(
+    client: ClientPeer,
+    event: AssignedIps & { readonly isLegacy?: boolean },
+    now: Instant,
+  ): void {
+    const checked = checkSetup(client, event);
+    if (typeof checked === 'string') {
+      this.#refuse(client, event, checked, now);
       return;
     }
+    const setup = event.isLegacy === true ? { ...checked, isLegacy: true } : checked;
     const setUpAt = client.translations.setUpAt(setup);
     if (setUpAt !== undefined && now < later(setUpAt, MIN_REFRESH_INTERVAL_MS)) {
       this.#answer(client, setup, 'active', now);
@@ -114,7 +134,7 @@ export class ControlPackets {
     const { setup } = finished;
     const client = access.clients.get(finished.client);
     if (!client) return;
-    const { resource, domain, proxies } = setup;
+    const { resource, domain, proxies, isLegacy = false } = setup;
     const checked = checkSetup(client, {
       kind: 'assigned-ips',
       resource,
@@ -130,7 +150,12 @@ export class ControlPackets {
       return;
     }
     const { exceptions } = this.#deps.wide;
-    const applied = applySetup(client, checked, { addresses: result.addresses, exceptions }, now);
+    const applied = applySetup(
+      client,
+      { ...checked, isLegacy },
+      { addresses: result.addresses, exceptions },
+      now,
+    );
     const { addresses, refused } = applied;
     if (applied.wasReset) {
       counts.add('nat-resets');
@@ -142,15 +167,11 @@ export class ControlPackets {
     this.#answer(client, setup, 'active', now);
   }
 
-  #refuse(
-    client: ClientPeer,
-    about: { readonly resource: string; readonly domain: string },
-    reason: string,
-    now: Instant,
-  ): void {
+  #refuse(client: ClientPeer, about: About, reason: string, now: Instant): void {
     const { counts, log } = this.#deps;
     counts.add('domains-refused');
-    log.debug('refused to set up a domain', { client: client.id, ...about, reason });
+    const { resource, domain } = about;
+    log.debug('refused to set up a domain', { client: client.id, resource, domain, reason });
     this.#answer(client, about, 'inactive', now);
   }
 
@@ -161,10 +182,15 @@ export class ControlPackets {
 
   #answer(
     client: ClientPeer,
-    { resource, domain }: Pick<DomainSetup, 'domain'> & { readonly resource: string },
+    { resource, domain, isLegacy = false }: About,
     status: 'active' | 'inactive',
     now: Instant,
   ): void {
+    if (isLegacy) {
+      const fields = { client: client.id, resource, domain, status };
+      this.#deps.events.push({ kind: 'legacy-domain-set-up', ...fields });
+      return;
+    }
     const packet = writeControlPacket({ kind: 'domain-status', resource, domain, status });
     // A name that nobody could look up may be too long to be said again.
     const isSent =

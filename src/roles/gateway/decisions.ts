@@ -11,6 +11,8 @@ export type DropReason =
   | 'too-large'
   | 'no-peer'
   | 'unsupported-protocol'
+  /** Between addresses of two families, and not to be carried in this form (data-plane 13). */
+  | 'other-family'
   // To the resource.
   | 'multicast'
   | 'icmp-error-of-client'

@@ -23,6 +23,8 @@ export interface DomainSetup {
   /** Folded for comparison. */
   readonly key: string;
   readonly proxies: readonly IpAddress[];
+  /** It came with an authorization of the earliest generation, not in a control packet. */
+  readonly isLegacy?: boolean;
 }
 
 export type SetupRefusal =

@@ -44,6 +44,14 @@ export type GatewayEvent =
       readonly resource: ResourceId;
       readonly reason: RevocationReason;
     }
+  /** What became of a domain that came with a message of the earliest generation. */
+  | {
+      readonly kind: 'legacy-domain-set-up';
+      readonly client: ClientId;
+      readonly resource: string;
+      readonly domain: string;
+      readonly status: 'active' | 'inactive';
+    }
   | { readonly kind: 'client-connected'; readonly client: ClientId }
   | {
       readonly kind: 'client-disconnected';

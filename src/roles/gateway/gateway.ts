@@ -33,7 +33,7 @@ import type {
 } from '../../wire/portal/gateway-messages.ts';
 import type { TunnelRole } from '../tunnel-role.ts';
 import { Access } from './access.ts';
-import { ControlPackets } from './control-packets.ts';
+import { ControlPackets, type LegacyDomain } from './control-packets.ts';
 import type { GatewayCount } from './decisions.ts';
 import { DomainSetups } from './domain-setups.ts';
 import type { GatewayEvent, ResolveResult } from './events.ts';
@@ -182,6 +182,24 @@ export class Gateway implements TunnelRole {
     this.#drainLink(now);
   }
 
+  /**
+   * What the messages of the earliest generation say (data-plane 9.5): an authorization, and with it perhaps a domain, whose proxy
+   * addresses of a family that it lacks are translated to the other one. What became of the domain is a `legacy-domain-set-up`
+   * event; nothing is sent to portal or client. False without a relay to connect the client with.
+   */
+  handleLegacyAuthorization(
+    message: CreateAuthorization,
+    domain: LegacyDomain | undefined,
+    now: Instant,
+  ): boolean {
+    if (this.#isShutDown) return false;
+    const isAllowed = this.#authorize(message, now);
+    const client = this.#access.clients.get(message.client.id);
+    if (isAllowed && client && domain) this.#control.handleLegacyDomain(client, domain, now);
+    this.#drainLink(now);
+    return isAllowed;
+  }
+
   /** The answer to a `resolve` event. */
   handleResolved(queryId: number, result: ResolveResult, now: Instant): void {
     this.#control.handleResolved(queryId, result, now);
@@ -299,6 +317,12 @@ export class Gateway implements TunnelRole {
 
   /** portal-protocol 7.5: connection, authorization, answer, and only then candidates. */
   #handleCreateAuthorization(message: CreateAuthorization, now: Instant): void {
+    if (!this.#authorize(message, now)) return;
+    this.#send({ event: 'authorization_created', payload: { ref: message.ref } });
+  }
+
+  /** False without a relay to connect the client with. */
+  #authorize(message: CreateAuthorization, now: Instant): boolean {
     const { client } = message;
     const outcome = this.#link.upsertConnection(
       {
@@ -315,11 +339,11 @@ export class Gateway implements TunnelRole {
       this.counts.add('authorizations-without-relay');
       this.#log.warn('no relay to connect a client with', { client: client.id });
       this.#askForRelays(now);
-      return;
+      return false;
     }
     if (outcome !== 'reused') this.#paths.delete(client.id);
     this.#access.allow(message, now);
-    this.#send({ event: 'authorization_created', payload: { ref: message.ref } });
+    return true;
   }
 
   #drainLink(now: Instant): void {

@@ -56,6 +56,8 @@ export class IcmpErrors {
         ? undefined
         : 'icmp-error-of-client';
     }
+    // What the client was sent has no counterpart on the other side that an error could be about.
+    if (nat.isCrossFamily(session)) return 'icmp-error-of-client';
     nat.noteToResource(session, packet, now);
     if (nat.isTranslated(session)) translateClientError(view, packet, about, nat, session);
     return 'forward';

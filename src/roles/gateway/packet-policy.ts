@@ -99,6 +99,10 @@ export class PacketPolicy {
     // The first packet sets no flags (data-plane 9.4).
     if (!isNew) this.#nat.noteToResource(session, packet, now);
     if (this.#nat.isTranslated(session)) {
+      if (this.#nat.isCrossFamily(session)) {
+        this.lastSession = session;
+        return 'other-family';
+      }
       setDestination(view, packet, this.#nat.rows, this.#nat.outsideOf(session));
       setSourcePort(view, packet, this.#nat.outsidePortOf(session));
     }
@@ -129,6 +133,7 @@ export class PacketPolicy {
     // An answer, even if the policy refuses it afterwards: step 9 comes before step 13.
     if (session >= 0) this.#nat.noteToClient(session, packet.tcpFlags, now);
     const isTranslated = session >= 0 && this.#nat.isTranslated(session);
+    if (isTranslated && this.#nat.isCrossFamily(session)) return this.#otherFamily(session, packet);
     if (isTranslated) {
       setSource(view, packet, this.#nat.rows, this.#nat.insideOf(session));
       setDestinationPort(view, packet, this.#nat.insidePortOf(session));
@@ -146,6 +151,17 @@ export class PacketPolicy {
     this.#clamp(view, packet);
     this.lastSession = session;
     return 'forward';
+  }
+
+  /** From a resource whose address is of another family than the one the client sees (data-plane 13). Cold. */
+  #otherFamily(session: number, packet: ParsedPacket): Decision {
+    const { transport, sourcePort, version } = packet;
+    const index = this.#nat.insideOf(session);
+    const addresses = this.#nat.rows.slice(index, index + 4);
+    const inside = { addresses, transport, version: version === 4 ? 6 : 4 };
+    if (this.#answers.about(inside, SOURCE_WORDS, sourcePort) !== 'allowed') return 'not-allowed';
+    this.lastSession = session;
+    return 'other-family';
   }
 
   /** The policy allowed this connection and has not changed since. A session of UDP serves several ports, so it cannot tell. */

@@ -12,6 +12,7 @@ import type { Counters } from '../../base/counters.ts';
 import type { PeerId } from '../../base/ids.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Ecn } from '../../base/transmit.ts';
+import { segmentSuperPacket, segmentTunPacket } from '../../proto/batch/segment.ts';
 import type { WholePacket } from '../../proto/fragments/reassembly.ts';
 import { isTunnelWords } from '../../wire/control/address-plan.ts';
 import { isControlPacket } from '../../wire/control/p2p-control.ts';
@@ -33,6 +34,7 @@ import type { Clients } from './clients.ts';
 import type { ControlPackets } from './control-packets.ts';
 import type { GatewayCount } from './decisions.ts';
 import { Exits } from './exits.ts';
+import { changeToClient, changeToResource } from './legacy/other-family.ts';
 import { type GatewayLink, wasTaken } from './link.ts';
 import { WholePackets } from './whole-packets.ts';
 
@@ -53,6 +55,8 @@ export class Traffic {
   readonly #counts: Counters<GatewayCount>;
   readonly #whole: WholePackets;
   readonly #packet = new ParsedPacket();
+  /** Whose packet was admitted that must be made anew in the other family. */
+  #otherFamily: ClientPeer | undefined;
   /** Whose packet is being decided, for the case that an invariant breaks meanwhile. */
   #serving: ClientPeer | undefined;
 
@@ -81,7 +85,10 @@ export class Traffic {
         continue;
       }
       const client = this.#admit(slab, view, peer, now);
-      if (!client) continue;
+      if (!client) {
+        if (this.#otherFamily) this.#changeToResource(segmentSuperPacket(batch, row));
+        continue;
+      }
       mergeEcn(view, this.#packet, int32At(rows, row + SUPER.ecn));
       rows[row + SUPER.verdict] = VERDICT.forward;
       countSuperPacket(client, this.#packet, batch, row, now);
@@ -98,7 +105,10 @@ export class Traffic {
     if (outcome !== 'parsed') return this.#handleUnusual(outcome, peer, bytes, ecn, now);
     const client = this.#admit(bytes, view, peer, now);
     this.#serving = undefined;
-    if (!client) return;
+    if (!client) {
+      if (this.#otherFamily) this.#changeToResource([bytes]);
+      return;
+    }
     mergeEcn(view, this.#packet, ecn);
     if (this.exits.pushToTun(bytes)) countWhole(client, this.#packet, bytes, 'to-resource', now);
   }
@@ -129,7 +139,8 @@ export class Traffic {
       }
       const decision = client.policy.decideToClient(batch.slab, view, packet, now);
       if (decision !== 'forward') {
-        this.exits.settleToClient(client, decision, now);
+        if (decision === 'other-family') this.#sendChanged(client, batch, row, now);
+        else this.exits.settleToClient(client, decision, now);
         continue;
       }
       const ecn = ecnOf(view, packet);
@@ -172,8 +183,34 @@ export class Traffic {
     }
     const decision = client.policy.decideToResource(view, packet, now);
     if (decision === 'forward') return client;
-    this.exits.refuse(client, decision, slab, packet, now);
+    if (decision === 'other-family') this.#otherFamily = client;
+    else this.exits.refuse(client, decision, slab, packet, now);
     return undefined;
+  }
+
+  /** Packets of the client that was just admitted, made anew in the resource's family. Cold. */
+  #changeToResource(packets: readonly Uint8Array[]): void {
+    const client = this.#otherFamily;
+    this.#otherFamily = undefined;
+    if (!client) return;
+    const changed = changeToResource(client, packets);
+    if (changed.length < packets.length) this.exits.drop('other-family');
+    for (const bytes of changed) {
+      if (this.exits.pushToTun(bytes)) client.traffic.noteToResource(bytes.length, 1);
+    }
+  }
+
+  /** The packets of a row from the TUN device, made anew in the client's family. Cold. */
+  #sendChanged(client: ClientPeer, batch: TunBatch, row: number, now: Instant): void {
+    const packets = segmentTunPacket(batch, row);
+    const changed = Array.isArray(packets) ? changeToClient(client, packets) : [];
+    if (changed.length < packets.length) this.exits.dropToClient('other-family');
+    const ecn = ecnOf(batch.view, this.#packet);
+    for (const bytes of changed) {
+      if (wasTaken(this.#link.sendPacket(client.peer, bytes, ecn, now)))
+        client.traffic.noteToClient(bytes.length, 1);
+      else this.exits.dropToClient('not-connected');
+    }
   }
 
   #find(peer: PeerId | undefined): ClientPeer | undefined {
@@ -213,7 +250,10 @@ export class Traffic {
     const view = viewOf(bytes);
     const parsed = parsePacket(view, 0, bytes.length, this.#packet);
     if (parsed !== 'parsed') return this.exits.drop(parsed);
-    if (!this.#admit(bytes, view, client.peer, now)) return;
+    if (!this.#admit(bytes, view, client.peer, now)) {
+      if (this.#otherFamily) this.#changeToResource([bytes]);
+      return;
+    }
     mergeEcn(view, this.#packet, ecn);
     this.#whole.forwardToResource(client, this.#packet, whole, now);
   }

@@ -34,6 +34,8 @@ export interface Mapping {
   readonly key: string;
   readonly domain: string;
   readonly proxies: readonly IpAddress[];
+  /** Of a client of the earliest generation: a family without addresses takes those of the other (data-plane 9.3). */
+  readonly isLegacy?: boolean;
 }
 
 interface Domain {
@@ -112,7 +114,7 @@ export class Translations {
    * other domains that had to make room.
    */
   map(
-    { resource, key, domain: name, proxies }: Mapping,
+    { resource, key, domain: name, proxies, isLegacy = false }: Mapping,
     addresses: readonly IpAddress[],
     now: Instant,
   ): readonly Translation[] {
@@ -121,7 +123,8 @@ export class Translations {
     this.#domains.delete(key);
     this.#domains.set(key, domain);
     for (const family of [4, 6] as const) {
-      const real = ascending(addresses).filter((address) => familyOf(address) === family);
+      const ofFamily = ascending(addresses).filter((address) => familyOf(address) === family);
+      const real = isLegacy && ofFamily.length === 0 ? ascending(addresses) : ofFamily;
       const ours = ascending(proxies).filter((proxy) => familyOf(proxy) === family);
       for (const [i, proxy] of ours.entries()) {
         const entry = this.#entryOf(proxy, key);
