@@ -5,7 +5,7 @@ import { measureDecisions } from './decisions.ts';
 import { measureMemory } from './memory.ts';
 import { measureSweep } from './sweep.ts';
 
-const PARTS = { decisions: measureDecisions, memory: measureMemory, sweep: measureSweep };
+const PARTS = { memory: measureMemory, decisions: measureDecisions, sweep: measureSweep };
 
 const wanted = process.argv.slice(2);
 for (const [name, measure] of Object.entries(PARTS))

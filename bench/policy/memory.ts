@@ -11,7 +11,8 @@ const SESSIONS_PER_CLIENT = 1_000;
 const MAX_SESSION_BYTES = 160;
 
 function usedBytes(): number {
-  globalThis.gc?.();
+  // What one collection finds to be finalized, the next one frees.
+  for (let i = 0; i < 3; i++) globalThis.gc?.();
   const { heapUsed, arrayBuffers } = process.memoryUsage();
   return heapUsed + arrayBuffers;
 }
@@ -48,6 +49,9 @@ export function fillSessions(world: GatewayWorld): void {
 }
 
 export function measureMemory(): void {
+  const warmUp = newWorld();
+  // The first world pays for what the code itself needs.
+  for (let i = 0; i < CLIENTS; i++) authorizeAll(warmUp, clientOf(i), [cidr('lan', '10.0.0.0/8')]);
   const world = newWorld();
   const clients = Array.from({ length: CLIENTS }, (_, i) => clientOf(i));
   const before = usedBytes();
