@@ -84,6 +84,7 @@ describe.skipIf(reason !== undefined)(`the ICE agent of pion${note(reason)}`, ()
 });
 
 const PORT = 24_790;
+const HEALTH = `127.0.0.1:${PORT + 1}`;
 const SECRET = 'pion-interop-secret';
 const EXPIRY = '1999999999';
 const whyNoRelay =
@@ -97,7 +98,6 @@ describe.skipIf(whyNoRelay !== undefined)(
     let salt = 0;
 
     beforeAll(async () => {
-      const health = `127.0.0.1:${PORT + 1}`;
       relay = spawn(process.execPath, [join(ROOT, 'bin', 'firezone-relay')], {
         stdio: ['ignore', 'inherit', 'inherit'],
         env: {
@@ -108,12 +108,12 @@ describe.skipIf(whyNoRelay !== undefined)(
           LISTEN_PORT: String(PORT),
           LOWEST_PORT: '27000',
           HIGHEST_PORT: '27099',
-          HEALTH_CHECK_ADDR: health,
+          HEALTH_CHECK_ADDR: HEALTH,
           FIREZONE_RELAY_STAMP_SECRET: SECRET,
           FIREZONE_RELAY_ALLOW_LOOPBACK_PEERS: 'true',
         },
       });
-      await untilReady(`http://${health}/readyz`);
+      await untilReady(`http://${HEALTH}/readyz`);
     });
 
     afterAll(async () => {
@@ -173,7 +173,10 @@ describe.skipIf(whyNoRelay !== undefined)(
       const address = parseEndpoint(String(relayed));
       if (!address) return expect.unreachable();
       const peer = await peerOf(4);
+      const before = await dropsFrom(HEALTH, 'no-peer');
       peer.send(address, 'too early');
+      // Its socket is not the client's: only what the relay has seen is before the permission.
+      await expect.poll(() => dropsFrom(HEALTH, 'no-peer')).toBe(before + 1);
       pion.say(`${peer.address.key} hello`);
       await peer.receives('hello');
       peer.send(address, 'welcome');
@@ -184,6 +187,13 @@ describe.skipIf(whyNoRelay !== undefined)(
     });
   },
 );
+
+async function dropsFrom(health: string, reason: string): Promise<number> {
+  const text = await (await fetch(`http://${health}/metrics`)).text();
+  const [, count = '0'] =
+    new RegExp(`relay_drops_total{reason="${reason}"} (\\d+)`).exec(text) ?? [];
+  return Number(count);
+}
 
 async function untilReady(url: string): Promise<void> {
   for (let attempt = 0; attempt < 100; attempt++) {
