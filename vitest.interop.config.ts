@@ -5,7 +5,8 @@ export default defineConfig({
   test: {
     include: ['test/interop/**/*.test.ts'],
     pool: 'forks',
-    fileParallelism: false,
+    // Ports and namespaces are each file's own, and most of the time is waiting for timers of others.
+    maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },
