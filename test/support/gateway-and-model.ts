@@ -178,7 +178,7 @@ class Pair {
     for (const client of CLIENTS) {
       this.#allow(
         client,
-        { type: 'cidr', id: uuid(7), name: 'lan', address: '10.0.0.0/8', filters: [] },
+        { type: 'cidr', id: uuid(7), name: 'lan', address: '10.0.0.0/24', filters: [] },
         1e7,
       );
       this.#allow(

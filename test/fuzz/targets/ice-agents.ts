@@ -175,15 +175,27 @@ function settle(world: IceWorld, hasNat: boolean): void {
       gateway.signalTo(client, gateway.agent.localCandidates());
       world.runFor(20_000);
     }
-    for (const { agent } of [client, gateway]) {
-      const { state, pairs } = agent.snapshot();
-      if (!pairs.some(({ isSelected }) => isSelected)) throw new Error(`no pair, but ${state}`);
-    }
+    requireSelected(world);
+    // An own candidate that went and comes back is tried again, without a word to the peer.
+    for (const { agent, host } of [client, gateway])
+      agent.removeLocalCandidate({ kind: 'host', address: host, base: host }, network.now);
+    world.runFor(1_000);
+    for (const { agent, host } of [client, gateway])
+      agent.addLocalCandidate({ kind: 'host', address: host, base: host }, network.now);
+    world.runFor(20_000);
+    requireSelected(world);
   }
   network.isDelivered = () => false;
   world.runFor(GIVE_UP_MS);
   for (const { agent } of [client, gateway]) {
     if (agent.snapshot().pairs.length > 0) throw new Error('dead pairs stay');
+  }
+}
+
+function requireSelected({ client, gateway }: IceWorld): void {
+  for (const { agent } of [client, gateway]) {
+    const { state, pairs } = agent.snapshot();
+    if (!pairs.some(({ isSelected }) => isSelected)) throw new Error(`no pair, but ${state}`);
   }
 }
 

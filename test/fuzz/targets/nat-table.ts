@@ -48,7 +48,7 @@ function perform(ops: Operations, world: World): void {
     case 1:
       return wait(world, ops.pick(WAITS));
     case 2:
-      return late(ops, world);
+      return ops.byte() % 4 === 0 ? connection(ops, world) : late(ops, world);
     case 3:
     case 4:
       return toClient(ops, world);
@@ -80,10 +80,17 @@ function late(ops: Operations, world: World): void {
   world.model.sweep(world.now);
 }
 
-function toResource(ops: Operations, { nat, model, now }: World): void {
-  const fields = anyPacket(ops);
-  const address = ops.pick(PROXIES);
-  const to = ops.pick(REALS);
+function toResource(ops: Operations, world: World): void {
+  sendOut(anyPacket(ops), ops.pick(PROXIES), ops.pick(REALS), world);
+}
+
+/** The port that the resource sees. */
+function sendOut(
+  fields: Fields,
+  address: IpAddress,
+  to: IpAddress,
+  { nat, model, now }: World,
+): number {
   fill(fields, CLIENT, address, fields.port, fields.remotePort);
   writeAddressWords(to, real, 0);
   const known = nat.findToResource(packet, instant(now));
@@ -94,11 +101,14 @@ function toResource(ops: Operations, { nat, model, now }: World): void {
   if (nat.outsidePortOf(session) !== expected.outsidePort) throw new Error('another port');
   if (addressFromWords(nat.rows, nat.outsideOf(session)) !== expected.outside)
     throw new Error('another address');
+  return expected.outsidePort;
 }
 
-function toClient(ops: Operations, { nat, model, now }: World): void {
-  const fields = anyPacket(ops);
-  const address = ops.pick(REALS);
+function toClient(ops: Operations, world: World): void {
+  takeIn(anyPacket(ops), ops.pick(REALS), world);
+}
+
+function takeIn(fields: Fields, address: IpAddress, { nat, model, now }: World): void {
   fill(fields, address, CLIENT, fields.remotePort, fields.port);
   const session = nat.findToClient(packet, instant(now));
   const expected = model.toClient({ ...fields, address }, now);
@@ -111,6 +121,26 @@ function toClient(ops: Operations, { nat, model, now }: World): void {
     throw new Error('another inside port');
   if (addressFromWords(nat.rows, nat.insideOf(session)) !== expected.inside)
     throw new Error('another inside address');
+}
+
+/** A whole TCP connection, until it is closed by both sides or by one; what comes of it is seen afterwards. */
+function connection(ops: Operations, world: World): void {
+  const fields = { ...anyPacket(ops), transport: TRANSPORT.tcp, remotePort: 80 };
+  const address = ops.pick(PROXIES);
+  const to = ops.pick(REALS);
+  const end = ops.pick([17, 17, 4]);
+  const outside = sendOut(withFlags(fields, 2), address, to, world);
+  const back = { ...fields, port: outside };
+  takeIn(withFlags(back, 18), to, world);
+  sendOut(withFlags(fields, end), address, to, world);
+  takeIn(withFlags(back, end), to, world);
+  wait(world, ops.pick([1_000, 5_000, 6_000]));
+  takeIn(withFlags(back, 16), to, world);
+}
+
+function withFlags(fields: Fields, flags: number): Fields {
+  const has = (flag: number): boolean => (flags & flag) !== 0;
+  return { ...fields, flags, isFin: has(1), isRst: has(4), isSyn: isSyn(flags) };
 }
 
 interface Fields {

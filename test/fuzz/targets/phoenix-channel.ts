@@ -63,6 +63,10 @@ export function run(bytes: Uint8Array): void {
 function runChannel(ops: Operations): void {
   const harness = new ChannelHarness(ops.byte() % 2 === 0 ? 3_600_000 : 60_000);
   const { channel } = harness;
+  if (ops.byte() % 4 !== 0) {
+    harness.open();
+    harness.reply(0);
+  }
   for (let i = 0; i < MAX_OPERATIONS && !ops.isAtEnd; i++) {
     performOnChannel(ops, harness);
     harness.commands();
@@ -80,7 +84,21 @@ function runChannel(ops: Operations): void {
     }
   }
   const { state, wasConnected, isConnected, queueLength } = channel.snapshot();
+  hearNothing(harness);
   observe(hashOf(`${state} ${wasConnected} ${isConnected} ${queueLength > 0}`));
+}
+
+/** A portal that says nothing any more has lost its component within a minute (portal-protocol 4.6). */
+function hearNothing(harness: ChannelHarness): void {
+  const { channel } = harness;
+  if (!channel.snapshot().isConnected) return;
+  channel.handleBackpressure(false);
+  for (let i = 0; i < 6; i++) {
+    harness.advance(10_000);
+    harness.commands();
+    harness.events();
+  }
+  if (channel.snapshot().isConnected) throw new Error('silence is not noticed');
 }
 
 function performOnChannel(ops: Operations, harness: ChannelHarness): void {

@@ -16,6 +16,9 @@ export const isHeavy = true;
 const crypto = createSeededCrypto(1);
 const MAC1_KEYS = { client: mac1KeyOf(0x01), gateway: mac1KeyOf(0x41) };
 const REJECT_AFTER_MS = 180_000;
+const REKEY_AFTER_MS = 120_000;
+/** connectivity 7.5: an initiator seals nothing later than this. */
+const INITIATOR_SENDS_MS = 170_000;
 const MAX_OPERATIONS = 24;
 const PAUSES = [1, 50, 1_000, 5_000, 9_999, 10_000, 20_000, 60_000, 120_000, 180_000, 540_000];
 /** Longer than a session. */
@@ -29,6 +32,8 @@ interface World {
   readonly nonces: Set<string>;
   /** When the first message of a session was seen, by its receiver's index. */
   readonly sessions: Map<number, number>;
+  /** Sessions in the order in which each side began to seal with them. */
+  readonly used: Record<'client' | 'gateway', number[]>;
   sent: number;
   loss: number;
 }
@@ -36,7 +41,14 @@ interface World {
 export function run(bytes: Uint8Array): void {
   const ops = new Operations(bytes);
   const pair = new Pair(1 + (ops.byte() % 4), { padding: ops.byte() % 2 === 0 ? 'none' : 'to-16' });
-  const world: World = { pair, nonces: new Set(), sessions: new Map(), sent: 0, loss: 0 };
+  const world: World = {
+    pair,
+    nonces: new Set(),
+    sessions: new Map(),
+    used: { client: [], gateway: [] },
+    sent: 0,
+    loss: 0,
+  };
   let copies = 0;
   pair.rule = () => {
     copies += 1;
@@ -50,9 +62,10 @@ export function run(bytes: Uint8Array): void {
   recover(world);
   if (!pair.client.tunnel.isExpired && !pair.gateway.tunnel.isExpired) {
     flow(world);
-    sendDuringHandshake(world);
   }
   check(world, 0);
+  sendDuringHandshake(bytes.length);
+  outlive(bytes.length);
   observe(statesOf(pair));
 }
 
@@ -143,7 +156,7 @@ function check(world: World, kept = 64): void {
 }
 
 /** No nonce twice (WireGuard §5.4.6); nothing on a session that is over (§6.2). */
-function noteSealed({ nonces, sessions }: World, { bytes, at }: SentMessage): void {
+function noteSealed({ nonces, sessions, used }: World, { bytes, at, from }: SentMessage): void {
   const message = parseWireGuard(bytes);
   if (message?.kind !== 'data') return;
   const { receiverIndex } = message;
@@ -153,6 +166,10 @@ function noteSealed({ nonces, sessions }: World, { bytes, at }: SentMessage): vo
   const since = sessions.get(receiverIndex) ?? at;
   sessions.set(receiverIndex, since);
   if (at - since > REJECT_AFTER_MS) throw new Error('a session that is over still sends');
+  // What was left for a newer one is never taken up again (connectivity 7.5).
+  if (used[from].at(-1) === receiverIndex) return;
+  if (used[from].includes(receiverIndex)) throw new Error('back to an older session');
+  used[from].push(receiverIndex);
 }
 
 /** On a good link a packet of each side arrives. */
@@ -183,6 +200,8 @@ function flow(world: World): void {
   const { received } = pair.gateway;
   const before = received.length;
   const initiations = pair.sentBy('client', 'initiation').length;
+  const current = pair.client.tunnel.snapshot().sessions.find(({ isCurrent }) => isCurrent);
+  const beginning = pair.now;
   for (let i = 0; i < FLOW_PACKETS; i++) {
     send(world, 'client');
     pair.run(FLOW_PAUSE_MS);
@@ -191,19 +210,29 @@ function flow(world: World): void {
   if (received.length - before !== FLOW_PACKETS) throw new Error('a flow lost packets');
   if (pair.sentBy('client', 'initiation').length - initiations > 3)
     throw new Error('too many handshakes for one flow');
+  if (current?.role !== 'initiator') return;
+  const due = current.establishedAt + REKEY_AFTER_MS + FLOW_PAUSE_MS + 1_000;
+  const renewals = pair.sent.filter(({ kind, at }) => kind === 'initiation' && at >= beginning);
+  if (renewals.every(({ at }) => at > due)) throw new Error('a session grew too old');
 }
 
 /** A packet that is sent during a handshake waits for it. */
-function sendDuringHandshake(world: World): void {
-  const { pair } = world;
-  pair.run(200_000);
-  if (pair.client.tunnel.snapshot().sessions.length > 0) return;
+function sendDuringHandshake(seed: number): void {
+  const pair = new Pair(seed);
   pair.client.tunnel.startHandshake(pair.now);
-  if (!pair.client.tunnel.isInitiating) return;
-  const before = pair.gateway.received.length;
-  send(world, 'client');
+  pair.send('client', echoPacket());
   pair.run(1_000);
-  if (pair.gateway.received.length === before) throw new Error('what waited is lost');
+  if (pair.gateway.received.length !== 1) throw new Error('what waited is lost');
+}
+
+/** A session that nobody renews, because nothing arrives any more, ends for the bulk path, too. */
+function outlive(seed: number): void {
+  const pair = new Pair(seed);
+  pair.connect();
+  if (pair.client.tunnel.sendSlot(pair.now) < 0) throw new Error('a new session has no slot');
+  pair.rule = () => [];
+  pair.run(INITIATOR_SENDS_MS + 1_000);
+  if (pair.client.tunnel.sendSlot(pair.now) >= 0) throw new Error('bulk data on an old session');
 }
 
 function mac1KeyOf(first: number): Uint8Array {

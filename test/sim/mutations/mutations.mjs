@@ -1,6 +1,6 @@
 // Breaks the product on purpose, one way at a time, and says how soon that is found:
 //
-//   node test/sim/mutations/mutations.mjs [id...] [--seeds 2000] [--seconds 900] [--jobs N] [--fresh]
+//   node test/sim/mutations/mutations.mjs [id...] [--seeds 2000] [--seconds 900] [--minutes N] [--jobs N] [--fresh]
 //
 // A mutation is made while esbuild bundles, never in the tree. What has to find it are machines under lists of operations drawn from a seed
 // (`detectors.mjs`), each for as many seeds or seconds at most. In the end what found something must find nothing in the unbroken product, for
@@ -21,18 +21,22 @@ const STATE = join(ROOT, 'build', 'mutations');
 const PAGE = join(ROOT, 'docs', 'mutations.md');
 /** A seed that takes longer does not come to an end. */
 const HANG_MS = 60_000;
+const HEAP_MB = 1024;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     seeds: { type: 'string', default: '2000' },
     seconds: { type: 'string', default: '900' },
+    minutes: { type: 'string', default: 'Infinity' },
     jobs: { type: 'string', default: String(availableParallelism()) },
     fresh: { type: 'boolean', default: false },
   },
 });
 const seeds = Number(values.seeds);
 const longestMs = Number(values.seconds) * 1_000;
+/** No other mutation is begun after that. */
+const lastBegin = Date.now() + Number(values.minutes) * 60_000;
 mkdirSync(STATE, { recursive: true });
 process.exitCode = await main();
 
@@ -41,6 +45,7 @@ async function main() {
   for (const mutation of chosen) textOf(mutation);
   const results = new Map();
   await each(chosen, async (mutation) => {
+    if (Date.now() > lastBegin) return;
     const result = await resultOf(mutation);
     results.set(mutation.id, result);
     const verdict = result.found
@@ -52,8 +57,10 @@ async function main() {
   for (const { detector, own } of results.values())
     if (detector) needed.set(detector, Math.max(own, needed.get(detector) ?? 0));
   const broken = [];
+  const unbroken = new Map();
   await each([...needed], async ([detector, count]) => {
     const result = await resultOf({ id: `unbroken-${detector}`, by: [detector] }, count);
+    unbroken.set(detector, result.seeds);
     if (result.found) broken.push(`${detector}: ${result.problem}`);
     console.log(`unbroken ${detector}: ${result.problem ?? `nothing in ${result.seeds} seeds`}`);
   });
@@ -63,7 +70,7 @@ async function main() {
   }
   const found = chosen.filter(({ id }) => results.get(id)?.found).length;
   console.log(`${chosen.length} mutations, ${found} found`);
-  if (positionals.length === 0) writePage(results, found);
+  if (positionals.length === 0) writePage(results, found, unbroken);
   return found === chosen.length ? 0 : 1;
 }
 
@@ -120,7 +127,10 @@ async function outcomeOf(mutation, detector, count) {
 
 function searchWith(outfile, count) {
   return new Promise((resolve) => {
-    const worker = new Worker(outfile, { workerData: { seeds: count } });
+    const worker = new Worker(outfile, {
+      workerData: { seeds: count },
+      resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
+    });
     const startedAt = Date.now();
     let done = 0;
     let heardAt = Date.now();
@@ -143,19 +153,22 @@ function searchWith(outfile, count) {
   });
 }
 
-function writePage(results, found) {
+function writePage(results, found, unbroken) {
   const rows = MUTATIONS.map(({ id, what, clause, file }) => {
-    const { found: isFound, detector, seeds: count, problem } = results.get(id);
+    const result = results.get(id);
+    if (!result) return `| ${id} | ${what} | \`${file.slice(4)}\` | ${clause} | | not run |`;
+    const { found: isFound, detector, seeds: count, problem } = result;
     const verdict = isFound ? `${detector}: ${problem}`.replaceAll('|', '\\|') : '**not found**';
     return `| ${id} | ${what} | \`${file.slice(4)}\` | ${clause} | ${isFound ? count : `> ${count}`} | ${verdict} |`;
   });
+  const passed = [...unbroken].map(([detector, count]) => `${count} of ${detector}`).join(', ');
   const page = [
     '# Mutations',
     '',
-    'What is found when the product is broken on purpose, one way at a time: `npm run sim:mutations` (a list in `test/sim/mutations/list.mjs`). Each is given at most',
-    `${seeds.toLocaleString('en-US')} seeds of each machine that should notice; the unbroken product passes as many as were needed. Written by that command.`,
+    'What is found when the product is broken on purpose, one way at a time: `npm run sim:mutations`, by the list in `test/sim/mutations/list.mjs`. Each machine that should',
+    `notice gets at most ${seeds} seeds; "seeds" counts those of all machines that were asked before. The unbroken product passes: ${passed}. Written by that command.`,
     '',
-    `**${found} of ${MUTATIONS.length} are found.**`,
+    `**${found} of ${results.size} that were run are found; ${MUTATIONS.length} are in the list.**`,
     '',
     '| mutation | what it does | file | clause | seeds | found by |',
     '|---|---|---|---|--:|---|',
