@@ -2,8 +2,9 @@
 //
 //   left 192.0.2.1/24 ── WAN ── 192.0.2.2/24 right
 
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NamespaceGroup } from '../../../src/io/host/netns.ts';
 import { Wan, type WanFlags } from './wan.ts';
@@ -12,12 +13,18 @@ const ROOT = join(import.meta.dirname, '..', '..', '..');
 const isMissing = process.getuid?.() !== 0 || spawnSync('ping', ['-V']).status !== 0;
 if (isMissing) console.warn('skipped: the WAN needs root and ping');
 
+/** Ends, with what it got, when its standard input does. */
 const RECEIVER = `
 const socket = require('dgram').createSocket('udp4');
 const got = [];
 socket.on('message', (bytes) => got.push([bytes.readUInt32BE(0), performance.now()]));
 socket.bind(7000, () => console.log('ready'));
-setTimeout(() => { console.log(JSON.stringify(got)); process.exit(); }, Number(process.argv[1]));
+process.stdin.on('end', () => { console.log(JSON.stringify(got)); process.exit(); }).resume();
+`;
+const SERVER = `
+const server = require('http').createServer((_, response) => response.end(Buffer.alloc(3e6)));
+server.listen(80, () => console.log('ready'));
+process.stdin.on('end', () => process.exit()).resume();
 `;
 const SENDER = `
 const socket = require('dgram').createSocket('udp4');
@@ -61,13 +68,29 @@ describe.skipIf(isMissing)('the WAN', () => {
     return (await group.exec('left', command)).stdout;
   }
 
+  /** Runs a program, which says when it is ready, until `use` is done; resolves with what it said then. */
+  async function whileRunning(source: string, use: () => Promise<void>): Promise<string> {
+    const args = ['netns', 'exec', group.nameOf('right'), process.execPath, '-e', source];
+    const child = spawn('ip', args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+      expect((await lines.next()).value).toBe('ready');
+      await use();
+      child.stdin.end();
+      return (await lines.next()).value ?? '';
+    } finally {
+      child.kill('SIGKILL');
+    }
+  }
+
   /** Numbers and times of the datagrams that arrived. */
-  async function send(count: number, length: number, ms: number): Promise<[number, number][]> {
-    const receiver = group.exec('right', [process.execPath, '-e', RECEIVER, String(ms)]);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    await group.exec('left', [process.execPath, '-e', SENDER, String(count), String(length)]);
-    const { stdout } = await receiver;
-    return JSON.parse(stdout.split('\n')[1] ?? '[]') as [number, number][];
+  async function send(count: number, length: number): Promise<[number, number][]> {
+    const text = await whileRunning(RECEIVER, async () => {
+      await group.exec('left', [process.execPath, '-e', SENDER, String(count), String(length)]);
+      // Echoes wait in the same queue: after their answers nothing of before is on its way.
+      await ping(10);
+    });
+    return JSON.parse(text) as [number, number][];
   }
 
   it('takes half of the round trip in each direction', async () => {
@@ -80,7 +103,7 @@ describe.skipIf(isMissing)('the WAN', () => {
   it('loses the same packets for the same seed, and others for another', async () => {
     const arrived = async (seed: number): Promise<number[]> => {
       await start({ loss: 20, seed });
-      const numbers = (await send(300, 100, 2_500)).map(([number]) => number);
+      const numbers = (await send(300, 100)).map(([number]) => number);
       await wan?.stop();
       wan = undefined;
       return numbers;
@@ -95,14 +118,14 @@ describe.skipIf(isMissing)('the WAN', () => {
 
   it('lets some packets be overtaken, and loses none of them', async () => {
     await start({ reorder: 20, 'reorder-ms': 20, rtt: 20 });
-    const numbers = (await send(300, 100, 2_500)).map(([number]) => number);
+    const numbers = (await send(300, 100)).map(([number]) => number);
     expect(numbers).toHaveLength(300);
     expect(numbers).not.toEqual([...numbers].sort((a, b) => a - b));
   });
 
   it('keeps to its rate, and drops what finds its queue full', async () => {
     await start({ mbit: 8, queue: 64 });
-    const got = await send(500, 1_000, 3_000);
+    const got = await send(500, 1_000);
     // 64 KiB may wait, the rest is gone before there is room.
     expect(got.length).toBeGreaterThan(60);
     expect(got.length).toBeLessThan(500);
@@ -117,20 +140,12 @@ describe.skipIf(isMissing)('the WAN', () => {
 
   it('carries super-packets of the kernel as packets, each with its own fate, and changes while it runs', async () => {
     await start({});
-    const server = group.exec('right', [
-      process.execPath,
-      '-e',
-      `require('http').createServer((_, r) => r.end(Buffer.alloc(3e6))).listen(80); setTimeout(() => process.exit(), 5000)`,
-    ]);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    await wan?.change({ loss: 2, rtt: 4 });
-    const { code, stdout } = await group.exec('left', [
-      'sh',
-      '-c',
-      'curl -s --max-time 20 http://192.0.2.2/ | wc -c',
-    ]);
-    expect([code, stdout.trim()]).toEqual([0, '3000000']);
-    await server;
+    await whileRunning(SERVER, async () => {
+      await wan?.change({ loss: 2, rtt: 4 });
+      const download = 'curl -s --max-time 20 http://192.0.2.2/ | wc -c';
+      const { code, stdout } = await group.exec('left', ['sh', '-c', download]);
+      expect([code, stdout.trim()]).toEqual([0, '3000000']);
+    });
     const report = await wan?.stop();
     wan = undefined;
     expect(report?.toLeft['loss']).toBeGreaterThan(10);
