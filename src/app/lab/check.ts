@@ -1,5 +1,5 @@
 // `lab --check`: runs the scenarios without a terminal, one line each, and says how many failed. A lab is built once for each kind of network and again after a
-// failure, so that one scenario cannot spoil the next.
+// failure, so that one scenario cannot spoil the next. Scenarios that only wait have a second lab, beside the first.
 
 import { describeFailure } from '../program.ts';
 import { ScenarioFailure } from './expectations.ts';
@@ -48,6 +48,16 @@ export async function checkScenarios(
   scenarios: readonly Scenario[],
   options: CheckOptions,
 ): Promise<number> {
+  const waiting = scenarios.filter(({ waits }) => waits);
+  const others = scenarios.filter(({ waits }) => !waits);
+  const failures = await Promise.all([runAll(others, options), runAll(waiting, options)]);
+  const failed = failures.reduce((sum, count) => sum + count);
+  options.print(`${scenarios.length - failed} passed, ${failed} failed`);
+  return failed;
+}
+
+/** One after the other; resolves with the number of failures. */
+async function runAll(scenarios: readonly Scenario[], options: CheckOptions): Promise<number> {
   const session = new Session(options);
   let failed = 0;
   for (const scenario of byNetwork(scenarios)) {
@@ -65,7 +75,6 @@ export async function checkScenarios(
     }
   }
   await session.end();
-  options.print(`${scenarios.length - failed} passed, ${failed} failed`);
   return failed;
 }
 

@@ -43,6 +43,7 @@ export const REFUSE: readonly Scenario[] = [
   {
     name: 'duplicate-id',
     network: DIRECT,
+    waits: true,
     run: (lab) =>
       givesUp(lab, {
         env: { FIREZONE_ID: lab.gatewayId },
@@ -53,6 +54,7 @@ export const REFUSE: readonly Scenario[] = [
   {
     name: 'no-portal',
     network: DIRECT,
+    waits: true,
     run: (lab) =>
       givesUp(lab, {
         env: { FIREZONE_API_URL: lab.urls.noPortal },
