@@ -27,7 +27,7 @@ const CONFIGURATIONS: readonly CoturnUsers[] = ['by secret', 'static'];
 
 describe.skipIf(isCoturnMissing).each(CONFIGURATIONS)(`coturn with users %s${note}`, (users) => {
   const restart = (): Promise<ChildProcess> =>
-    startCoturn({ directory, port: PORT, users, settings: ['stale-nonce=3'] });
+    startCoturn({ directory, port: PORT, relayPorts: 26_000, users, settings: ['stale-nonce=3'] });
   const directory = mkdtempSync(join(tmpdir(), 'coturn-'));
   const drivers: TurnDriver[] = [];
   const peers: PlainPeer[] = [];

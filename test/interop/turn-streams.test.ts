@@ -37,7 +37,13 @@ const coturn = (users: 'by secret' | 'static', port: number): Server => ({
   tcp: port,
   tls: port + 1,
   start: ({ tcp, tls }) =>
-    startCoturn({ directory: folder, port: tcp, users, tls: { port: tls, cert, key } }),
+    startCoturn({
+      directory: folder,
+      port: tcp,
+      relayPorts: 26_200,
+      users,
+      tls: { port: tls, cert, key },
+    }),
   credentials: (name) => coturnCredentials(users, name),
 });
 

@@ -19,6 +19,8 @@ export const isCoturnMissing: boolean = spawnSync('turnserver', ['--version']).e
 export interface CoturnPlan {
   readonly directory: string;
   readonly port: number;
+  /** The first of 200 for its relayed addresses: of no other file's, because files run at the same time. */
+  readonly relayPorts: number;
   readonly users?: CoturnUsers;
   /** TLS at this port. */
   readonly tls?: { readonly port: number; readonly cert: string; readonly key: string };
@@ -66,7 +68,8 @@ export function toEndpoint(text: string): Endpoint {
   return value;
 }
 
-function settingsOf({ directory, port, users, tls, settings = [] }: CoturnPlan): string[] {
+function settingsOf(plan: CoturnPlan): string[] {
+  const { directory, port, relayPorts, users, tls, settings = [] } = plan;
   const accounts =
     users === 'static'
       ? ['lt-cred-mech', ...STATIC_USERS.map((name) => `user=${name}:${STATIC_PASSWORD}`)]
@@ -79,8 +82,8 @@ function settingsOf({ directory, port, users, tls, settings = [] }: CoturnPlan):
     'relay-ip=::1',
     'realm=firezone',
     ...accounts,
-    'min-port=50000',
-    'max-port=50200',
+    `min-port=${relayPorts}`,
+    `max-port=${relayPorts + 199}`,
     'allow-loopback-peers',
     'no-multicast-peers',
     'no-rfc5780',
