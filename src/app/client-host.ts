@@ -19,6 +19,7 @@ import { ClientRoutes } from '../io/host/client-routes.ts';
 import { TunnelInterface } from '../io/host/interface.ts';
 import { resolveBySystem } from '../io/portal/websocket-dial.ts';
 import type { InterfaceSettings } from '../roles/client/client.ts';
+import { BypassList } from './bypass-list.ts';
 import type { ClientConfig } from './client-config.ts';
 
 // Specification
@@ -39,7 +40,7 @@ export class ClientHost {
   readonly #resolvConf: ResolvConf;
   readonly #listener: DnsListener;
   readonly #portalResolver: SystemResolver;
-  readonly #portal = new Map<string, Endpoint>();
+  readonly #bypass = new BypassList();
   #systemServers: readonly IpAddress[] = [];
   #applied: InterfaceSettings | undefined;
   #families: readonly IpFamily[] = [];
@@ -88,15 +89,16 @@ export class ClientHost {
     return outcome.kind === 'resolved' ? outcome.addresses : [];
   }
 
-  /** The portal is about to be dialled there: that connection must not enter the tunnel. */
-  bypass(portal: Endpoint): void {
-    if (this.#portal.has(portal.key)) return;
-    this.#portal.set(portal.key, portal);
-    if (!this.#applied) return;
+  /** The portal or a relay is about to be dialled there: that connection must not enter the tunnel. */
+  bypass(server: Endpoint): void {
+    if (!this.#bypass.add(server) || !this.#applied) return;
     try {
       this.#applyRoutes(this.#applied);
     } catch (error) {
-      this.#options.log.warn('The portal could not be kept out of the tunnel', { error });
+      this.#options.log.warn('A server could not be kept out of the tunnel', {
+        server: server.key,
+        error,
+      });
     }
   }
 
@@ -169,8 +171,8 @@ export class ClientHost {
         protocol,
       })),
     );
-    const portal = [...this.#portal.values()].map((to) => ({ ...to, protocol: 'tcp' as const }));
-    const bypass = [...portal, ...dns];
+    const dialled = this.#bypass.all().map((to) => ({ ...to, protocol: 'tcp' as const }));
+    const bypass = [...dialled, ...dns];
     this.#routes.apply({ families: this.#families, networks, isInternetActive, bypass });
   }
 }
