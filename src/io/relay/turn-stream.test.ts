@@ -1,11 +1,13 @@
 // One TURN connection that does not take what it is given: what waits, what is dropped, and what never is.
 
 import { Duplex } from 'node:stream';
-import { expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { parseEndpoint } from '../../base/address.ts';
 import { streamEndpoint } from '../../base/stream-endpoint.ts';
 import { writeChannelData } from '../../wire/turn/channel-data.ts';
 import { TurnStream } from './turn-stream.ts';
+
+afterEach(() => void vi.useRealTimers());
 
 const local = parseEndpoint('192.0.2.1:5000') ?? expect.unreachable();
 
@@ -101,4 +103,15 @@ it('pads to a multiple of four, and says all that waits before it closes', async
   expect([...(socket.written[0] ?? [])]).toEqual([0x40, 1, 0, 5, 9, 9, 9, 9, 9, 0, 0, 0]);
   expect(numbersOf(socket.written.slice(1))).toHaveLength(200);
   expect(stream.send({ payload: datagram(0) })).toBe('full');
+});
+
+it('cuts off a peer that neither takes what was sent nor closes its own end', () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const { socket, stream } = open();
+  stream.send({ payload: datagram(1) });
+  stream.close();
+  vi.advanceTimersByTime(4_000);
+  expect(socket.destroyed).toBe(false);
+  vi.advanceTimersByTime(2_000);
+  expect(socket.destroyed).toBe(true);
 });

@@ -29,6 +29,8 @@ const MAX_CONTROL_QUEUED = 1024 * 1024;
 const MAX_RUN_DATAGRAMS = 64;
 /** Between runs in the slab. */
 const RUN_ALIGNMENT = 64;
+/** After we have closed: who does not take what was sent and close, too, by then is cut off, or would occupy a socket for ever. */
+const CLOSE_GRACE_MS = 5000;
 
 export type StreamDrop = 'queue-full' | 'no-channel-data';
 
@@ -145,11 +147,13 @@ export class TurnStream {
     return this.#enqueue(bytes.subarray(0, length), order.count) === 'sent' ? order.count : 0;
   }
 
-  /** What was sent still goes out. */
+  /** What was sent still goes out, for a while. */
   close(): void {
     if (this.#isClosed) return;
     for (const { bytes } of this.#queue.splice(0)) this.#socket.write(bytes);
     this.#socket.end();
+    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_GRACE_MS).unref();
+    this.#socket.once('close', () => clearTimeout(timer));
     this.#end('local');
   }
 
