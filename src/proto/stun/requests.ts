@@ -88,5 +88,10 @@ export class StunRequests<Context> {
  * answered is then unknown (Karn's rule, RFC 6298 §3).
  */
 export function roundTripMs(request: StunRequest<unknown>, now: Instant): number | undefined {
-  return request.transmissionCount > 1 ? undefined : now - request.retransmission.startedAt;
+  return request.transmissionCount > 1 ? undefined : longestRoundTripMs(request, now);
+}
+
+/** What it was at most, whichever of the transmissions was answered. */
+export function longestRoundTripMs(request: StunRequest<unknown>, now: Instant): number {
+  return now - request.retransmission.startedAt;
 }

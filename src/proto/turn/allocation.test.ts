@@ -10,6 +10,7 @@ import {
   type TurnClientUnderTest,
   TurnWorld,
 } from '../../../test/support/turn-world.ts';
+import { toHex } from '../../base/bytes.ts';
 import { findAttribute, STUN_METHOD } from '../../wire/stun/message.ts';
 
 function allocated(options: Parameters<TurnWorld['addClient']>[0] = {}): {
@@ -470,6 +471,24 @@ describe('relay 8.1', () => {
     world.advance(1_500);
     expect(client.allocation.hasAllocation).toBe(true);
     expect(client.allocation.rtt).toBeLessThan(100);
+  });
+
+  it('30: where the first transmission of every request is lost, it is known to be a second at most', () => {
+    const world = new TurnWorld();
+    const seen = new Set<string>();
+    world.deliver = ({ from, message }) => {
+      const id = toHex(message?.transactionId ?? new Uint8Array());
+      const isFirst = from === 'client' && !seen.has(id);
+      seen.add(id);
+      return !isFirst;
+    };
+    const client = world.addClient({ addresses: [RELAY_V4] });
+    world.advance(5_000);
+    expect(client.allocation.hasAllocation).toBe(true);
+    expect(client.allocation.rtt).toBe(1_000);
+    world.deliver = () => true;
+    world.advance(30_000);
+    expect(client.allocation.rtt).toBe(0);
   });
 });
 

@@ -33,7 +33,7 @@ import { actionFor } from './errors.ts';
 import { Liveness } from './liveness.ts';
 import { MismatchPacing, SuspensionPacing } from './pacing.ts';
 import type { TurnRequest } from './requests.ts';
-import { type TransactionOutcome, Transactions } from './transactions.ts';
+import { type RoundTrip, type TransactionOutcome, Transactions } from './transactions.ts';
 import { Upkeep } from './upkeep.ts';
 import { ChannelWishes } from './wishes.ts';
 
@@ -70,6 +70,8 @@ export class Allocation {
   #upkeep: Upkeep | undefined;
   #allocateAt: Instant | undefined;
   #srtt: number | undefined;
+  /** Of an answer that may be to any of several transmissions. */
+  #longestRtt: number | undefined;
   #hasFailedOver = false;
   #state: 'working' | 'failed' | 'released' = 'working';
 
@@ -90,7 +92,7 @@ export class Allocation {
     }
     const outcome = this.#transactions.handleResponse(message, now);
     if (outcome.kind !== 'dropped' && from.key === this.#active?.key) this.#liveness.noteHeard();
-    this.#addRoundTrip(this.#transactions.takeRoundTripMs());
+    this.#addRoundTrip(this.#transactions.takeRoundTrip());
     if (outcome.kind === 'answered') this.#handleSuccess(outcome, message, local, now);
     else this.#handleOutcome(outcome, now);
     this.#settle(now);
@@ -168,7 +170,7 @@ export class Allocation {
       this.#suspension.reset();
       this.#probe(this.#config.addresses, now);
     } else if (this.#active && this.#upkeep && !this.#transactions.isInFlight('refresh')) {
-      const giveUpMs = Math.max(PROBE_GIVE_UP_MS, (this.#srtt ?? 0) * PROBE_ROUND_TRIPS);
+      const giveUpMs = Math.max(PROBE_GIVE_UP_MS, (this.rtt ?? 0) * PROBE_ROUND_TRIPS);
       const schedule = { firstIntervalMs: giveUpMs, multiplier: 1, giveUpMs };
       this.#transactions.send(EXTEND, this.#active, now, schedule);
     }
@@ -201,6 +203,7 @@ export class Allocation {
     this.#upkeep = undefined;
     this.#allocateAt = undefined;
     this.#srtt = undefined;
+    this.#longestRtt = undefined;
     this.#hasFailedOver = false;
     this.#state = 'working';
     this.#probe(addresses, now);
@@ -270,9 +273,12 @@ export class Allocation {
     return !this.#upkeep && !this.#isUnderWay && !this.#mismatch.isPending;
   }
 
-  /** Smoothed round trip time in milliseconds, once the relay has answered. */
+  /**
+   * Smoothed round trip time in milliseconds, once the relay has answered. Where every answer so far was to a request that had been repeated,
+   * as where datagrams are lost or round trips are longer than the first interval: what it is at most (relay 4.13 has none then).
+   */
   get rtt(): number | undefined {
-    return this.#srtt;
+    return this.#srtt ?? this.#longestRtt;
   }
 
   snapshot(): AllocationSnapshot {
@@ -285,7 +291,7 @@ export class Allocation {
       candidates: this.#candidates.all().map(({ kind, address }) => `${kind} ${address.key}`),
       channelCount: this.#channels.count,
       inFlightCount: this.#transactions.inFlightCount,
-      rttMs: this.#srtt,
+      rttMs: this.rtt,
       drops: this.counters.snapshot(),
     };
   }
@@ -529,7 +535,7 @@ export class Allocation {
     if (!this.#active) return;
     this.#liveness.noteAsked();
     const isStream = isStreamAddress(this.#active.address);
-    const schedule = this.#liveness.schedule(isStream, this.#srtt ?? 0);
+    const schedule = this.#liveness.schedule(isStream, this.rtt ?? 0);
     this.#transactions.send({ kind: 'binding' }, this.#active, now, schedule);
   }
 
@@ -555,10 +561,13 @@ export class Allocation {
     return this.#upkeep && this.#liveness.askAt;
   }
 
-  #addRoundTrip(sample: number | undefined): void {
-    if (sample === undefined) return;
+  #addRoundTrip(trip: RoundTrip | undefined): void {
+    if (trip === undefined) return;
+    const { exactMs, longestMs } = trip;
     const old = this.#srtt;
-    this.#srtt = old === undefined ? sample : old + (sample - old) / SRTT_WEIGHT;
+    if (exactMs === undefined)
+      this.#longestRtt = Math.min(this.#longestRtt ?? longestMs, longestMs);
+    else this.#srtt = old === undefined ? exactMs : old + (exactMs - old) / SRTT_WEIGHT;
   }
 
   #addCandidate(candidate: TurnCandidate): void {

@@ -16,7 +16,12 @@ import {
   TRANSACTION_ID_LENGTH,
   writeStun,
 } from '../../wire/stun/message.ts';
-import { roundTripMs, type StunRequest, StunRequests } from '../stun/requests.ts';
+import {
+  longestRoundTripMs,
+  roundTripMs,
+  type StunRequest,
+  StunRequests,
+} from '../stun/requests.ts';
 import type { RetransmissionSchedule } from '../stun/retransmission.ts';
 import { TurnAuth, type TurnCredentials } from './auth.ts';
 import { methodOf, requestAttributes, type TurnRequest, type TurnRequestKind } from './requests.ts';
@@ -90,6 +95,13 @@ interface Attempts {
   readonly rejected: number;
 }
 
+export interface RoundTrip {
+  /** Unknown if the request was sent more than once (Karn's rule). */
+  readonly exactMs: number | undefined;
+  /** Since the first transmission. */
+  readonly longestMs: number;
+}
+
 export class Transactions {
   readonly #software: string;
   readonly #crypto: CryptoProvider;
@@ -99,7 +111,7 @@ export class Transactions {
   readonly #transmits: Transmit[] = [];
   /** Types that the relay does not understand, by method. */
   readonly #refused = new Map<number, Set<number>>();
-  #latestRoundTripMs: number | undefined;
+  #latestRoundTrip: RoundTrip | undefined;
 
   constructor(
     credentials: TurnCredentials,
@@ -127,7 +139,10 @@ export class Transactions {
     } else if (this.#auth.judge(message) === 'unverifiable') {
       return this.#handleUnverifiable(entry, error?.code);
     }
-    this.#latestRoundTripMs = roundTripMs(entry, now);
+    this.#latestRoundTrip = {
+      exactMs: roundTripMs(entry, now),
+      longestMs: longestRoundTripMs(entry, now),
+    };
     if (!error) {
       this.#requests.remove(entry);
       return { kind: 'answered', request, destination: entry.destination };
@@ -169,10 +184,10 @@ export class Transactions {
   }
 
   /** The round trip of the last response, once. */
-  takeRoundTripMs(): number | undefined {
-    const sample = this.#latestRoundTripMs;
-    this.#latestRoundTripMs = undefined;
-    return sample;
+  takeRoundTrip(): RoundTrip | undefined {
+    const latest = this.#latestRoundTrip;
+    this.#latestRoundTrip = undefined;
+    return latest;
   }
 
   isInFlight(kind: TurnRequestKind): boolean {
