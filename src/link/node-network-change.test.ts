@@ -2,37 +2,11 @@
 // in both directions every 50 ms; what counts is the silence at each end.
 
 import { describe, expect, test } from 'vitest';
-import {
-  CLIENT,
-  directWorld,
-  GATEWAY,
-  type LinkWorld,
-  relayedWorld,
-} from '../../test/support/link-world.ts';
+import { silences } from '../../test/support/link-silence.ts';
+import { directWorld, type LinkWorld, relayedWorld } from '../../test/support/link-world.ts';
 import { ep, FULL_CONE, SYMMETRIC } from '../../test/support/virtual-network.ts';
 
-const INTERVAL_MS = 50;
-const PACKET = Uint8Array.from([0x45, 0, 0, 20, ...new Array(16).fill(0)]);
 const OTHER = '198.51.100.21:52625';
-
-/** Longest time without a packet, for each end, from now on. */
-function silences(world: LinkWorld, milliseconds: number): { client: number; gateway: number } {
-  const longest = { client: 0, gateway: 0 };
-  const since = { client: 0, gateway: 0 };
-  const seen = { client: world.client.packets.length, gateway: world.gateway.packets.length };
-  for (let elapsed = 0; elapsed < milliseconds; elapsed += INTERVAL_MS) {
-    world.client.send(GATEWAY, PACKET);
-    world.gateway.send(CLIENT, PACKET);
-    world.run(INTERVAL_MS);
-    for (const side of ['client', 'gateway'] as const) {
-      const count = world[side].packets.length;
-      since[side] = count > seen[side] ? 0 : since[side] + INTERVAL_MS;
-      longest[side] = Math.max(longest[side], since[side]);
-      seen[side] = count;
-    }
-  }
-  return longest;
-}
 
 function moveGateway(world: LinkWorld, host: string): void {
   world.gateway.move(host);
