@@ -31,8 +31,7 @@ export class PathMtus {
   sizeForLarge(peer: PeerId): number {
     const mtu = this.#byPeer.get(peer);
     if (!mtu) return MAX_PACKET_LENGTH;
-    mtu.noteUse();
-    this.#deadline = 'dirty';
+    if (mtu.noteUse()) this.#deadline = 'dirty';
     return mtu.size;
   }
 

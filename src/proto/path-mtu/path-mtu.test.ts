@@ -48,6 +48,22 @@ describe('PathMtu', () => {
     }
   });
 
+  it('asks again for what was not answered: a probe may be lost by chance', () => {
+    const mtu = new PathMtu(BASE, 9_000, START);
+    live(mtu, START, past(900), 1_420);
+    expect(mtu.size).toBe(1_416);
+    live(mtu, past(900), past(60_000), 9_000);
+    expect(mtu.size).toBe(9_000);
+    expect(mtu.pollTimeout()).toBeUndefined();
+  });
+
+  it('asks three times and no more for what is not answered', () => {
+    const mtu = new PathMtu(BASE, 1_500, START);
+    // All four sizes, then what was found and the larger one twice more.
+    expect(live(mtu, START, past(60_000), 1_420)).toBe(4 + 2 + 2);
+    expect(mtu.size).toBe(1_416);
+  });
+
   it('stays at the base with a peer that does not answer, and stops asking', () => {
     const mtu = new PathMtu(BASE, 9_000, START);
     expect(live(mtu, START, past(10_000), 0)).toBe(15);

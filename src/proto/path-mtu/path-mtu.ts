@@ -65,9 +65,11 @@ export class PathMtu {
     this.#search(now);
   }
 
-  /** A packet longer than the base was sent, or wanted to be. */
-  noteUse(): void {
+  /** A packet longer than the base was sent, or wanted to be. Whether that is news. */
+  noteUse(): boolean {
+    const isNews = !this.#isUsed;
     this.#isUsed = true;
+    return isNews;
   }
 
   handleAnswer({ token, size }: PathProbe): void {
@@ -105,8 +107,12 @@ export class PathMtu {
 
   /** At the end of a round. */
   #judge(now: Instant): void {
-    if (this.#answered > 0 && this.#answered >= this.#size) return this.#rest(now);
+    const isProven = this.#answered > 0 && this.#answered >= this.#size;
+    // Larger ones may have been lost by chance.
+    const mayBeMore = this.#isSearching && this.#size < (this.#sizes.at(-1) ?? 0);
+    if (isProven && !mayBeMore) return this.#rest(now);
     if (this.#rounds < MAX_ROUNDS) return;
+    if (isProven) return this.#rest(now);
     const wasBase = this.#size === this.#base;
     this.#size = this.#base;
     // What was found holds no more: perhaps less does. Where nothing ever did, only another path or time brings more.
@@ -126,11 +132,13 @@ export class PathMtu {
     if (this.#rounds === 0 || this.#answered > 0) this.#token = (this.#token + 1) >>> 0;
     this.#answered = 0;
     this.#rounds++;
-    const isRaise = this.#isSearching || now >= this.#raiseAt;
-    if (now >= this.#raiseAt) this.#raiseAt = later(now, RAISE_AFTER_MS);
+    if (now >= this.#raiseAt) {
+      this.#raiseAt = later(now, RAISE_AFTER_MS);
+      this.#isSearching = true;
+    }
     this.#nextAt = later(now, ROUND_MS);
     this.#probes = this.#sizes
-      .filter((size) => size === this.#size || (isRaise && size > this.#size))
+      .filter((size) => size === this.#size || (this.#isSearching && size > this.#size))
       .map((size) => ({ token: this.#token, size }));
   }
 }
