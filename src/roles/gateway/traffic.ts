@@ -55,7 +55,7 @@ export class Traffic {
   readonly #counts: Counters<GatewayCount>;
   readonly #whole: WholePackets;
   readonly #packet = new ParsedPacket();
-  /** Whose packet was admitted that must be made anew in the other family. */
+  /** Whose packet was admitted last, if it must be made anew in the other family. */
   #otherFamily: ClientPeer | undefined;
   /** Whose packet is being decided, for the case that an invariant breaks meanwhile. */
   #serving: ClientPeer | undefined;
@@ -172,6 +172,7 @@ export class Traffic {
     now: Instant,
   ): ClientPeer | undefined {
     const packet = this.#packet;
+    this.#otherFamily = undefined;
     if (isMulticast(packet)) return this.exits.drop('multicast');
     const client = this.#find(peer);
     if (!client) return this.exits.drop('no-peer');
@@ -191,7 +192,6 @@ export class Traffic {
   /** Packets of the client that was just admitted, made anew in the resource's family. Cold. */
   #changeToResource(packets: readonly Uint8Array[]): void {
     const client = this.#otherFamily;
-    this.#otherFamily = undefined;
     if (!client) return;
     const changed = changeToResource(client, packets);
     if (changed.length < packets.length) this.exits.drop('other-family');
