@@ -58,9 +58,9 @@ test('any sequence of operations gives what a list gives', () => {
           .filter((entry) => networkContains(entry.network, ip))
           .sort((a, b) => a.network.prefixLength - b.network.prefixLength)
           .map((entry) => entry.value);
-        const found: number[] = [];
-        const count = table.collect(familyOf(ip), words(ip), 1, found);
-        expect(found.slice(0, count)).toEqual(expected);
+        const ranks = [...Array(table.lengthCount(familyOf(ip))).keys()];
+        const found = ranks.map((rank) => table.ofLength(familyOf(ip), rank, words(ip), 1));
+        expect(found.filter((value) => value !== undefined)).toEqual(expected);
         expect(table.longest(familyOf(ip), words(ip), 1)).toBe(expected.at(-1));
       }
     }),

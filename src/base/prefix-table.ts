@@ -1,4 +1,4 @@
-// A map from IP networks to values that finds all networks containing an address: a hash table of masked addresses, asked once for each
+// A map from IP networks to values that finds the networks containing an address: a hash table of masked addresses, asked once for each
 // prefix length that occurs. What a look-up costs depends on how many lengths there are, a handful in any real policy, and not on how
 // many networks: with 100,000 of them a trie needed 17 steps to as many places in memory (bench/policy, 2026-11-25).
 //
@@ -84,25 +84,20 @@ export class PrefixTable<Value extends object | string | number> {
     return true;
   }
 
-  /**
-   * Writes the values of all networks that contain the address at `index` to `into`, from the shortest prefix to the longest,
-   * and returns how many. Entries of `into` behind that are left as they are.
-   */
-  collect(family: IpFamily, words: Int32Array, index: number, into: Value[]): number {
-    const { list } = this.#lengthsOf(family);
-    let count = 0;
-    for (let i = 0; i < list.length; i++) {
-      const value = this.#find(family, int32At(list, i), words, index);
-      if (value !== undefined) into[count++] = value;
-    }
-    return count;
+  /** How many prefix lengths occur in a family: so many networks may contain one address. */
+  lengthCount(family: IpFamily): number {
+    return this.#lengthsOf(family).list.length;
+  }
+
+  /** The value of the network that contains the address at `index`, and has the length of that rank; 0 is the shortest. */
+  ofLength(family: IpFamily, rank: number, words: Int32Array, index: number): Value | undefined {
+    return this.#find(family, int32At(this.#lengthsOf(family).list, rank), words, index);
   }
 
   /** The value of the longest network that contains the address at `index`. */
   longest(family: IpFamily, words: Int32Array, index: number): Value | undefined {
-    const { list } = this.#lengthsOf(family);
-    for (let i = list.length - 1; i >= 0; i--) {
-      const value = this.#find(family, int32At(list, i), words, index);
+    for (let rank = this.lengthCount(family) - 1; rank >= 0; rank--) {
+      const value = this.ofLength(family, rank, words, index);
       if (value !== undefined) return value;
     }
     return undefined;

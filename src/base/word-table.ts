@@ -5,7 +5,9 @@
 
 import { int32At } from './bytes.ts';
 
-const KEY_WORDS = 5;
+/** A row: the value and one, 0: free; then the five words of the key. Together, because both are far away in a large table. */
+const STRIDE = 6;
+const KEY = 1;
 const INITIAL_CAPACITY = 32;
 const MAX_LOAD = 0.6;
 
@@ -13,9 +15,7 @@ export class WordTable {
   readonly #seed: number;
   #capacity = INITIAL_CAPACITY;
   #count = 0;
-  #keys = new Int32Array(INITIAL_CAPACITY * KEY_WORDS);
-  /** -1: free. */
-  #values = new Int32Array(INITIAL_CAPACITY).fill(-1);
+  #rows = new Int32Array(INITIAL_CAPACITY * STRIDE);
 
   constructor(seed: number) {
     this.#seed = seed | 0;
@@ -27,67 +27,72 @@ export class WordTable {
 
   /** The value of the four words at `index` and `extra`, or -1. */
   get(words: Int32Array, index: number, extra: number): number {
-    return int32At(this.#values, this.#find(words, index, extra));
+    return int32At(this.#rows, this.#find(words, index, extra)) - 1;
   }
 
   set(words: Int32Array, index: number, extra: number, value: number): void {
-    let position = this.#find(words, index, extra);
-    if (int32At(this.#values, position) < 0) {
+    let row = this.#find(words, index, extra);
+    if (int32At(this.#rows, row) === 0) {
       if (this.#count + 1 > this.#capacity * MAX_LOAD) {
         this.#grow();
-        position = this.#find(words, index, extra);
+        row = this.#find(words, index, extra);
       }
-      const key = position * KEY_WORDS;
-      for (let i = 0; i < 4; i++) this.#keys[key + i] = int32At(words, index + i);
-      this.#keys[key + 4] = extra;
+      const key = row + KEY;
+      for (let i = 0; i < 4; i++) this.#rows[key + i] = int32At(words, index + i);
+      this.#rows[key + 4] = extra;
       this.#count++;
     }
-    this.#values[position] = value;
+    this.#rows[row] = value + 1;
   }
 
   /** Whether it was there. */
   delete(words: Int32Array, index: number, extra: number): boolean {
-    let hole = this.#find(words, index, extra);
-    if (int32At(this.#values, hole) < 0) return false;
+    const rows = this.#rows;
+    const row = this.#find(words, index, extra);
+    if (int32At(rows, row) === 0) return false;
     const mask = this.#capacity - 1;
-    for (let next = (hole + 1) & mask; int32At(this.#values, next) >= 0; next = (next + 1) & mask) {
-      const home = this.#hash(
-        this.#keys,
-        next * KEY_WORDS,
-        int32At(this.#keys, next * KEY_WORDS + 4),
-      );
+    let hole = row / STRIDE;
+    for (
+      let next = (hole + 1) & mask;
+      int32At(rows, next * STRIDE) !== 0;
+      next = (next + 1) & mask
+    ) {
+      const key = next * STRIDE + KEY;
+      const home = this.#hash(rows, key, int32At(rows, key + 4));
       // It may move back only if its home is not between the hole and where it stands.
       if (((next - home) & mask) < ((next - hole) & mask)) continue;
-      this.#move(next, hole);
+      rows.copyWithin(hole * STRIDE, next * STRIDE, (next + 1) * STRIDE);
       hole = next;
     }
-    this.#values[hole] = -1;
+    rows[hole * STRIDE] = 0;
     this.#count--;
     return true;
   }
 
   clear(): void {
-    this.#values.fill(-1);
+    this.#rows.fill(0);
     this.#count = 0;
   }
 
+  /** Index of the row with this key, or of the free one where it belongs. */
   #find(words: Int32Array, index: number, extra: number): number {
-    const keys = this.#keys;
+    const rows = this.#rows;
     const mask = this.#capacity - 1;
     let position = this.#hash(words, index, extra);
-    while (int32At(this.#values, position) >= 0) {
-      const key = position * KEY_WORDS;
+    for (;;) {
+      const row = position * STRIDE;
+      if (int32At(rows, row) === 0) return row;
+      const key = row + KEY;
       if (
-        int32At(keys, key + 4) === extra &&
-        int32At(keys, key + 3) === int32At(words, index + 3) &&
-        int32At(keys, key + 2) === int32At(words, index + 2) &&
-        int32At(keys, key + 1) === int32At(words, index + 1) &&
-        int32At(keys, key) === int32At(words, index)
+        int32At(rows, key + 4) === extra &&
+        int32At(rows, key + 3) === int32At(words, index + 3) &&
+        int32At(rows, key + 2) === int32At(words, index + 2) &&
+        int32At(rows, key + 1) === int32At(words, index + 1) &&
+        int32At(rows, key) === int32At(words, index)
       )
-        return position;
+        return row;
       position = (position + 1) & mask;
     }
-    return position;
   }
 
   #hash(words: Int32Array, index: number, extra: number): number {
@@ -100,25 +105,15 @@ export class WordTable {
     return (hash ^ (hash >>> 13)) & (this.#capacity - 1);
   }
 
-  #move(from: number, to: number): void {
-    const keys = this.#keys;
-    keys.copyWithin(to * KEY_WORDS, from * KEY_WORDS, (from + 1) * KEY_WORDS);
-    this.#values[to] = int32At(this.#values, from);
-  }
-
   #grow(): void {
-    const keys = this.#keys;
-    const values = this.#values;
+    const before = this.#rows;
     this.#capacity *= 2;
-    this.#keys = new Int32Array(this.#capacity * KEY_WORDS);
-    this.#values = new Int32Array(this.#capacity).fill(-1);
-    for (let i = 0; i < values.length; i++) {
-      const value = int32At(values, i);
-      if (value < 0) continue;
-      const key = i * KEY_WORDS;
-      const position = this.#find(keys, key, int32At(keys, key + 4));
-      this.#keys.set(keys.subarray(key, key + KEY_WORDS), position * KEY_WORDS);
-      this.#values[position] = value;
+    this.#rows = new Int32Array(this.#capacity * STRIDE);
+    for (let row = 0; row < before.length; row += STRIDE) {
+      if (int32At(before, row) === 0) continue;
+      const key = row + KEY;
+      const place = this.#find(before, key, int32At(before, key + 4));
+      this.#rows.set(before.subarray(row, row + STRIDE), place);
     }
   }
 }

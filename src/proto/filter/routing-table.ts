@@ -3,7 +3,6 @@
 // the greater resource id. So a packet passes exactly if some resource that covers it allows it.
 
 import type { IpFamily, IpNetwork } from '../../base/address.ts';
-import { at } from '../../base/bytes.ts';
 import type { ResourceId } from '../../base/ids.ts';
 import { PrefixTable } from '../../base/prefix-table.ts';
 import type { Rules } from './rules.ts';
@@ -16,8 +15,6 @@ export interface Route {
 export class RoutingTable {
   /** A route, or several, which are sorted by descending resource id. */
   readonly #byNetwork: PrefixTable<Route | Route[]>;
-  /** Where look-ups collect; used again by each. */
-  readonly #found: (Route | Route[])[] = [];
 
   /** `seed`: unpredictable where clients choose addresses. */
   constructor(seed = 0) {
@@ -44,15 +41,11 @@ export class RoutingTable {
     transport: number,
     port: number,
   ): Route | undefined {
-    const count = this.#byNetwork.collect(
-      address.family,
-      address.words,
-      address.index,
-      this.#found,
-    );
+    const { family, words, index } = address;
     let best: Route | undefined;
-    for (let i = count - 1; i >= 0; i--) {
-      const found = at(this.#found, i);
+    for (let rank = this.#byNetwork.lengthCount(family) - 1; rank >= 0; rank--) {
+      const found = this.#byNetwork.ofLength(family, rank, words, index);
+      if (found === undefined) continue;
       if (!Array.isArray(found)) {
         if (found.rules.allows(transport, port)) return found;
         best ??= found;
